@@ -126,7 +126,7 @@ pub use search::join::{JoinPlan, Pair};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 pub use search::snapshot::{Proof, Snapshot};
 pub use search::stages::{Stage, StageTimes};
-pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill};
+pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill, key_hash64};
 pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, Layer, NetworkSpec,
     Pooling, Precision, ResizeFilter,

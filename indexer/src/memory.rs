@@ -156,11 +156,24 @@ impl Memory {
     /// # Errors
     /// A budget that is too small, with the smallest that works.
     pub(crate) fn to_copy(budget_bytes: usize, model: &Model) -> Result<Self> {
+        Self::to_copy_beside(budget_bytes, model, 0)
+    }
+
+    /// [`Self::to_copy`] where so many bytes of the budget are taken already.
+    ///
+    /// # Errors
+    /// A budget that is too small, with the smallest that works.
+    pub(crate) fn to_copy_beside(
+        budget_bytes: usize,
+        model: &Model,
+        taken_bytes: usize,
+    ) -> Result<Self> {
         if budget_bytes == 0 {
             return Ok(Self::unlimited(BLOCK_ROWS));
         }
         // As much as is mapped is gathered from the shards.
-        let fixed = |mapped: usize| PROGRAM_BYTES + 2 * mapped + model_bytes(model) / 2;
+        let rest = PROGRAM_BYTES + taken_bytes + model_bytes(model) / 2;
+        let fixed = |mapped: usize| rest + 2 * mapped;
         let smallest = fixed(MAPPED_BYTES.0) + LEAST_SORT_BYTES + 64 * model.parts().nlist;
         if budget_bytes < smallest {
             return Err(too_small(
@@ -230,7 +243,7 @@ mod tests {
         };
         type Divide<'a> = &'a dyn Fn(usize) -> Result<Memory>;
         let encode = |budget: usize| Memory::to_encode(budget, &model, 3, 5 << 20);
-        let copy = |budget: usize| Memory::to_copy(budget, &model);
+        let copy = |budget: usize| Memory::to_copy_beside(budget, &model, 3 << 20);
         let again = |budget: usize| Memory::to_encode_again(budget, (&model, &model), 3);
         for divide in [&encode as Divide<'_>, &copy, &again] {
             let smallest = named(divide(1 << 20).unwrap_err());

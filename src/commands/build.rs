@@ -95,7 +95,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
     };
     let Some(out) = &args.out else { bail!("expected --out") };
     let bars = Bars::default();
-    let gate = args.gate.gate(&parts)?;
+    let gate = args.gate.gate(&parts, options.memory_budget_bytes)?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
     let settings = [("shards", options.shards.to_string()), ("dba", options.dba.to_string())];
     let commit = CommitOptions {

@@ -208,6 +208,20 @@ fn a_deletion_of_a_file_of_keys_keeps_its_budget() {
     place.same_within(BUDGET, &["delete", "INDEX", "--from", &keys]);
 }
 
+/// Back to a generation whose delete log is more than the budget, and not that of the current one.
+#[test]
+fn a_way_back_keeps_its_budget() {
+    let place = Place::with_long_keys();
+    let index = place.text("index");
+    let path = place.path("ids.txt");
+    let ids: String = (1..ROWS).map(|row| format!("{}\n", id(row))).collect();
+    fs::write(&path, ids).unwrap();
+    succeed("ocelli", ["delete", &index, "--from", &path.display().to_string(), "--ids"]);
+    succeed("ocelli", ["rollback", &index, "--to", "1", "--undo-deletes"]);
+    succeed("ocelli", ["delete", &index, "--id", &id(0).to_string()]);
+    place.same_within(BUDGET, &["rollback", "INDEX", "--to", "2"]);
+}
+
 #[test]
 fn a_commit_of_an_upsert_keeps_its_budget() {
     let place = Place::with_long_keys();
@@ -315,8 +329,8 @@ fn the_smallest_budget_that_works_is_named() {
     place.part("new.part", (3000, 3000), 8, 40);
     let (new, plan, out) =
         (place.text("new.part"), place.text("a.plan"), place.text("out.parquet"));
-    let chain = place.text("chain");
-    let commands: [&[&str]; 11] = [
+    let (chain, erased) = (place.text("chain"), key(7, 40));
+    let commands: [&[&str]; 12] = [
         &["build", &part, "--model", &model, "--out", "INDEX", "--threads", "3"],
         &["add", "INDEX", &new, "--threads", "3"],
         &["upsert", "INDEX", &part, "--threads", "3"],
@@ -324,6 +338,7 @@ fn the_smallest_budget_that_works_is_named() {
         &["rebuild", "INDEX", &part, "--model", &model, "--threads", "3"],
         &["compact", "INDEX", "--all"],
         &["delete", "INDEX", "--id", "1"],
+        &["delete", "INDEX", "--key", &erased, "--erase"],
         &["verify", "INDEX", "--threads", "3"],
         &["recall", "INDEX"],
         &["backup", "INDEX", &chain, "--threads", "3"],

@@ -74,8 +74,8 @@ pub struct DeleteFile {
 /// Rows on their way into the delete log. Those of shards are read when they are written.
 #[derive(Default)]
 pub(super) struct NewDeletes {
-    /// Rows by themselves. Those without a generation get the number of the new one.
-    pub rows: Vec<DeletedRow>,
+    /// Files of another log, whose rows go over as they are, and the number of rows of each.
+    pub of_files: Vec<(Hash, u64)>,
     /// Rows of shards by their ordinals, and why they go.
     pub of_shards: Vec<(Shard, RoaringBitmap, Cause)>,
 }
@@ -84,7 +84,7 @@ impl NewDeletes {
     /// Number of rows.
     fn count(&self) -> u64 {
         let of_shards = self.of_shards.iter().map(|(_, ordinals, _)| ordinals.len());
-        self.rows.len() as u64 + of_shards.sum::<u64>()
+        self.of_files.iter().map(|(_, rows)| rows).sum::<u64>() + of_shards.sum::<u64>()
     }
 
     /// Whether there are no rows.
@@ -113,9 +113,8 @@ impl IndexDir {
             }
             Ok::<(), Error>(())
         };
-        for row in &new.rows {
-            let generation = if row.generation == 0 { number } else { row.generation };
-            put(&DeletedRow { generation, ..row.clone() }, &mut bytes)?;
+        for (hash, _) in &new.of_files {
+            self.each_deleted(hash, |row| put(&row, &mut bytes))?;
         }
         for (shard, ordinals, cause) in &new.of_shards {
             for ordinal in ordinals {
@@ -258,18 +257,22 @@ impl IndexDir {
         })
     }
 
-    /// Rows of the delete log `of` that are not in the log `without`, oldest first. Each log is
-    /// given by its newest file.
+    /// Files of the delete log `of` that are not in the log `without`, oldest first, with the number
+    /// of rows of each. Each log is given by its newest file.
     pub(super) fn deletes_between(
         &self,
         without: Option<Hash>,
         of: Option<Hash>,
-    ) -> Result<Vec<DeletedRow>> {
-        let mut rows = Vec::new();
-        for hash in self.hashes_between(without, of)?.iter().rev() {
-            rows.append(&mut self.delete_file(hash)?.rows);
-        }
-        Ok(rows)
+    ) -> Result<Vec<(Hash, u64)>> {
+        let count = |hash: Hash| {
+            let mut rows = 0;
+            self.each_deleted(&hash, |_| {
+                rows += 1;
+                Ok(())
+            })?;
+            Ok((hash, rows))
+        };
+        self.hashes_between(without, of)?.into_iter().rev().map(count).collect()
     }
 
     /// Files of the delete log `of` that are not in the log `without`, newest first.

@@ -103,7 +103,8 @@ fn key_hash(key: &str) -> u32 {
     (key_hash64(key.as_bytes()) >> 32) as u32
 }
 
-/// The whole hash of a key, of which the key map has the upper half.
-pub(crate) fn key_hash64(key: &[u8]) -> u64 {
+/// The whole hash of a key, by its bytes: the key map has the upper half, and lists of names are in
+/// its order.
+pub fn key_hash64(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }

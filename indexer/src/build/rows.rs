@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use clap::ValueEnum;
-use ocelli_index::Generation;
+use ocelli_index::{Generation, key_hash64};
 use ocelli_text::quoted;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::sort::{SortMemory, Sorted, Sorter};
 use super::source::Source;
@@ -127,7 +126,7 @@ fn scan(
                 last_id = last_id.max(Some(id));
                 if unwanted.next_if_eq(&row).is_none() {
                     if !key.is_empty() {
-                        keys.push(xxh3_64(key.as_bytes()), row)?;
+                        keys.push(key_hash64(key.as_bytes()), row)?;
                     }
                     // Ids that the build gives are all different.
                     if !ids_given {

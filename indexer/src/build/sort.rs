@@ -14,8 +14,10 @@ use crate::{Error, Result};
 pub(crate) type Entry = (u64, u64);
 /// Bytes of an entry in memory and in a file.
 const ENTRY_BYTES: usize = 16;
-/// Bytes read of a file at once.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Fewest and most bytes read of a file at once.
+const BUFFER_BYTES: (usize, usize) = (4 * 1024, 64 * 1024);
+/// Files that are merged at once: a process may not have many open.
+const MERGED: usize = 64;
 
 /// Memory for sorting, and where the rest goes.
 #[derive(Clone, Debug)]
@@ -28,7 +30,8 @@ pub(crate) struct SortMemory {
 pub(crate) struct Sorter {
     memory: Option<SortMemory>,
     entries: Vec<Entry>,
-    files: Vec<File>,
+    /// Sorted files, each with the number of merges that it went through.
+    files: Vec<(u32, File)>,
 }
 
 impl Sorter {
@@ -47,39 +50,60 @@ impl Sorter {
     /// Writes what is in memory to a file without a name.
     fn spill(&mut self) -> Result<()> {
         let Some(memory) = &self.memory else { return Ok(()) };
-        let folder = &memory.folder;
         self.entries.par_sort_unstable();
-        let mut write = || {
-            let file = tempfile::tempfile_in(folder)?;
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-            for (number, row) in self.entries.drain(..) {
-                out.write_all(&number.to_le_bytes())?;
-                out.write_all(&row.to_le_bytes())?;
-            }
-            let mut file = out.into_inner().map_err(|e| e.into_error())?;
-            file.seek(SeekFrom::Start(0))?;
-            Ok(file)
-        };
-        let file = write().map_err(Error::io("write a file in", folder))?;
-        self.files.push(file);
+        self.files.push((0, write_entries(&memory.folder, self.entries.drain(..).map(Ok))?));
+        while let Some(alike) = self.files.last_chunk::<MERGED>()
+            && alike.iter().all(|file| file.0 == alike[0].0)
+        {
+            self.merge_last()?;
+        }
+        Ok(())
+    }
+
+    /// Merges the last files into one.
+    fn merge_last(&mut self) -> Result<()> {
+        let Some(SortMemory { bytes, folder }) = &self.memory else { return Ok(()) };
+        // Their memory is wanted to read the files.
+        self.entries = Vec::new();
+        let files = self.files.split_off(self.files.len().saturating_sub(MERGED));
+        let merges = files.first().map_or(0, |file| file.0 + 1);
+        let mut sorted = Sorted::new(files, Vec::new(), *bytes, folder)?;
+        let entries = std::iter::from_fn(|| sorted.next().transpose());
+        self.files.push((merges, write_entries(folder, entries)?));
         Ok(())
     }
 
     /// All entries in order.
     pub(crate) fn finish(mut self) -> Result<Sorted> {
-        let folder = self.memory.as_ref().map(|m| m.folder.clone()).unwrap_or_default();
+        let Some(SortMemory { bytes, folder }) = self.memory.clone() else {
+            self.entries.par_sort_unstable();
+            return Sorted::new(Vec::new(), self.entries, 0, Path::new(""));
+        };
         if !self.files.is_empty() {
             self.spill()?;
+            self.entries = Vec::new();
+        }
+        while self.files.len() > MERGED {
+            self.merge_last()?;
         }
         self.entries.par_sort_unstable();
-        let files = self.files.into_iter();
-        let mut sources: Vec<Source> =
-            files.map(|file| Source::File(BufReader::with_capacity(BUFFER_BYTES, file))).collect();
-        sources.push(Source::Memory(self.entries.into_iter()));
-        let mut sorted = Sorted { sources, heap: BinaryHeap::new(), folder };
-        (0..sorted.sources.len()).try_for_each(|source| sorted.advance(source))?;
-        Ok(sorted)
+        Sorted::new(self.files, self.entries, bytes, &folder)
     }
+}
+
+/// A file without a name of entries.
+fn write_entries(folder: &Path, entries: impl Iterator<Item = Result<Entry>>) -> Result<File> {
+    let failed = || Error::io("write a file in", folder);
+    let file = tempfile::tempfile_in(folder).map_err(failed())?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES.1, file);
+    for entry in entries {
+        let (number, row) = entry?;
+        let bytes = [number.to_le_bytes(), row.to_le_bytes()];
+        out.write_all(bytes.as_flattened()).map_err(failed())?;
+    }
+    let mut file = out.into_inner().map_err(|e| failed()(e.into_error()))?;
+    file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    Ok(file)
 }
 
 enum Source {
@@ -95,6 +119,22 @@ pub(crate) struct Sorted {
 }
 
 impl Sorted {
+    /// Entries of sorted files, which are read in `bytes`, and of memory.
+    fn new(
+        files: Vec<(u32, File)>,
+        entries: Vec<Entry>,
+        bytes: usize,
+        folder: &Path,
+    ) -> Result<Self> {
+        let buffer = (bytes / files.len().max(1)).clamp(BUFFER_BYTES.0, BUFFER_BYTES.1);
+        let source = |(_, file)| Source::File(BufReader::with_capacity(buffer, file));
+        let mut sources: Vec<Source> = files.into_iter().map(source).collect();
+        sources.push(Source::Memory(entries.into_iter()));
+        let mut sorted = Self { sources, heap: BinaryHeap::new(), folder: folder.to_owned() };
+        (0..sorted.sources.len()).try_for_each(|source| sorted.advance(source))?;
+        Ok(sorted)
+    }
+
     fn advance(&mut self, source: usize) -> Result<()> {
         let next = match &mut self.sources[source] {
             Source::Memory(entries) => entries.next(),
@@ -166,16 +206,14 @@ mod tests {
         for bytes in [None, Some(1000 * 16), Some(16), Some(1 << 20)] {
             let memory = bytes.map(|bytes| SortMemory { bytes, folder: folder.path().to_owned() });
             let mut sorter = Sorter::new(memory);
-            // With one entry a file there would be too many files.
-            let few = if bytes == Some(16) { 100 } else { numbers.len() };
-            for (row, &number) in (0..).zip(&numbers[..few]) {
+            for (row, &number) in (0..).zip(&numbers) {
                 sorter.push(number, row).unwrap();
+                // With one entry a file there are thousands of them, but not at once.
+                assert!(sorter.files.len() <= 3 * MERGED, "{} files", sorter.files.len());
             }
             let mut found = Vec::new();
             sorter.finish().unwrap().each_group(|rows| found.push(rows.to_vec())).unwrap();
-            if few == numbers.len() {
-                assert_eq!(found, want, "{bytes:?}");
-            }
+            assert_eq!(found, want, "{bytes:?}");
         }
     }
 }

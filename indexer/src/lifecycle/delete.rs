@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::backup::{Holding, holding};
 use super::change::{Change, Committed, Names, commit_by, now_ms, open_current};
-use super::compact::compact_shards;
-use crate::memory::keep_to;
+use super::compact::{check_shards, compact_shards};
+use crate::memory::{Memory, keep_to};
 use crate::{Error, ProgressFn, Result};
 
 /// Attempts to write shards again before an erasure gives up: each that fails means that another
@@ -81,8 +81,12 @@ pub fn delete_listed(
     memory_budget_bytes: usize,
     progress: ProgressFn<'_>,
 ) -> Result<DeleteReport> {
-    let (index, _) = open_current(dir)?;
+    let (index, current) = open_current(dir)?;
     let needs = if erase { erasure_bytes(names)? } else { 0 };
+    let budget = (memory_budget_bytes, needs);
+    if erase {
+        check_erasure(dir, budget)?;
+    }
     let _limit = keep_to(memory_budget_bytes, needs, "the names that are erased")?;
     let (ids, keys) = names.given();
     let settings = [("ids", ids.to_string()), ("keys", keys.to_string())];
@@ -95,13 +99,30 @@ pub fn delete_listed(
     let mut all = names.to_names()?;
     // First, so that whoever is stopped here finds the record, and goes on.
     let erasure = index.find_erased(&all, now_ms())?;
+    if memory_budget_bytes > 0 {
+        check_shards(&index, &current, &erasure.shards, budget)?;
+    }
     index.put_erasure(&erasure)?;
     all.keys = erasure.keys.into_iter().collect();
     let change = Change::Delete { names: all.clone(), cause: Cause::Erase };
     let mut report = report(dir, index.commit_change(&change, &commit)?);
-    report.erased = Some(erase_files(dir, &index, &all, memory_budget_bytes, progress)?);
+    report.erased = Some(erase_files(dir, &index, &all, budget, progress)?);
     report.generation = index.current()?.map_or(report.generation, |current| current.number);
     Ok(report)
+}
+
+/// Refuses a budget, of which so many bytes are taken already, in which no shard of the index can
+/// be written again: an erasure would stop in the middle.
+///
+/// # Errors
+/// A budget that is too small, with the smallest that works; an index without a generation.
+pub fn check_erasure(dir: &Path, (budget_bytes, taken_bytes): (usize, usize)) -> Result<()> {
+    if budget_bytes == 0 {
+        return Ok(());
+    }
+    let (index, current) = open_current(dir)?;
+    let model = index.model(&current.model, None)?;
+    Memory::to_copy_beside(budget_bytes, &model, taken_bytes).map(drop)
 }
 
 fn report(dir: &Path, committed: Committed) -> DeleteReport {
@@ -135,7 +156,7 @@ fn erase_files(
     dir: &Path,
     index: &IndexDir,
     names: &Names,
-    memory_budget_bytes: usize,
+    budget: (usize, usize),
     progress: ProgressFn<'_>,
 ) -> Result<EraseReport> {
     let mut rewritten = 0;
@@ -162,7 +183,7 @@ fn erase_files(
             let held_by = erasure.shards.into_iter().collect();
             return Ok(EraseReport { rewritten, held_by, generations, backups });
         }
-        match compact_shards(dir, &here, memory_budget_bytes, progress) {
+        match compact_shards(dir, &here, budget, progress) {
             Ok(report) => rewritten += report.merged,
             Err(Error::Index(ocelli_index::Error::Conflict { .. })) => {}
             Err(error) => return Err(error),
@@ -174,4 +195,28 @@ fn erase_files(
          to erase them from the files too",
         dir.display()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::fixture::{index, tree};
+    use crate::silent;
+
+    /// A budget that is too small for an erasure is refused before its record is written.
+    #[test]
+    fn an_erasure_that_does_not_fit_changes_nothing() {
+        let (tmp, _) = index();
+        let names = NameList::of(&Names { ids: vec![7], keys: Vec::new() }).unwrap();
+        let before = tree(tmp.path());
+        let erase = |mib: usize| delete_listed(tmp.path(), &names, true, mib << 20, &silent);
+        let smallest = (1..100).find(|&mib| {
+            let outcome = erase(mib);
+            let ended = outcome.is_ok();
+            assert!(ended || tree(tmp.path()) == before, "{mib} MiB: {outcome:?}");
+            ended
+        });
+        assert!(smallest.is_some());
+        assert!(tree(tmp.path()) != before);
+    }
 }

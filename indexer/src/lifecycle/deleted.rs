@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use ocelli_index::{NameList, NameRef, Part};
-use xxhash_rust::xxh3::xxh3_64;
+use ocelli_index::{NameList, NameRef, Part, key_hash64};
 
 use crate::build::{SortMemory, Sorted, Sorter};
 use crate::error::carry;
@@ -60,7 +59,7 @@ fn candidates(
                 }
             }
             for (key, row) in part.keys_in(images)?.iter().zip(rows) {
-                let hash = xxh3_64(key.as_bytes());
+                let hash = key_hash64(key.as_bytes());
                 if !key.is_empty() && may_have(true, hash) {
                     keys.push(hash, row)?;
                 }
@@ -77,7 +76,7 @@ fn numbers(names: &NameList) -> Result<HashSet<(bool, u64)>> {
     names.each(|_, name| {
         numbers.insert(match name {
             NameRef::Id(id) => (false, id),
-            NameRef::Key(key) => (true, xxh3_64(key.as_bytes())),
+            NameRef::Key(key) => (true, key_hash64(key.as_bytes())),
         });
         Ok(())
     })?;
@@ -127,7 +126,7 @@ impl Meeting<'_> {
         match name {
             NameRef::Id(id) => rows.extend(self.ids.of(id)?.iter().map(|&row| row as usize)),
             NameRef::Key(key) => {
-                for &row in self.keys.of(xxh3_64(key.as_bytes()))? {
+                for &row in self.keys.of(key_hash64(key.as_bytes()))? {
                     if key_of(self.parts, row as usize)? == key {
                         rows.push(row as usize);
                     }

@@ -21,7 +21,7 @@ pub mod verify;
 pub use add::{AddReport, add};
 pub use change::{RollbackReport, rollback};
 pub use compact::{CompactOptions, CompactReport, compact};
-pub use delete::{DeleteReport, EraseReport, delete, delete_listed};
+pub use delete::{DeleteReport, EraseReport, check_erasure, delete, delete_listed};
 pub use fit::Fit;
 pub use gc::{GcFile, GcOptions, GcPlan, GcReport, gc};
 pub use rebuild::{RebuildReport, rebuild, rebuild_gated};

@@ -46,8 +46,14 @@ struct Task<'a> {
     range: Range<u64>,
     /// Rows before this one are in it already.
     from: u64,
-    /// None if it was made before.
-    builder: Option<ShardBuilder<'a>>,
+    shard: Made<'a>,
+}
+
+/// The shard of a task.
+enum Made<'a> {
+    /// An earlier attempt has made it.
+    Before(Box<TaskRecord>),
+    Now(Box<ShardBuilder<'a>>),
 }
 
 /// Rows that are encoded together.
@@ -73,7 +79,8 @@ impl<'a> Again<'a> {
         memory: Memory,
         progress: ProgressFn<'a>,
     ) -> Result<Self> {
-        let plan = plan_of(snapshot, model);
+        let shards = options.shards as u32;
+        let plan = plan_of(snapshot, model, shards);
         Ok(Self {
             index,
             snapshot,
@@ -84,7 +91,7 @@ impl<'a> Again<'a> {
             plan,
             work: WorkArea::new(index.root(), plan),
             rows: snapshot.rows(),
-            shards: options.shards as u32,
+            shards,
             progress,
             position: 0,
             task: None,
@@ -107,9 +114,28 @@ impl<'a> Again<'a> {
             carry(|keep| shard.each_row(dead, |row| keep(self.row(shard, row))))?;
         }
         snapshot.model().intact()?;
+        self.check()?;
         let ids = self.records.iter().filter_map(|record| record.ids);
         let ids = ids.fold((u64::MAX, 0), |all, ids| (all.0.min(ids.0), all.1.max(ids.1)));
         Ok((self.records.into_iter().filter_map(|record| record.shard).collect(), ids))
+    }
+
+    /// Whether the shards have all rows.
+    fn check(&self) -> Result<()> {
+        let made = self.records.iter().filter_map(|record| record.shard.as_ref());
+        let rows: u64 = made.map(|shard| shard.rows).sum();
+        let shards = self.records.len();
+        if self.task.is_none() && shards == self.shards as usize && rows == self.rows {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{}: {shards} shards of {rows} rows were made, expected {} of {}; the index stays as \
+             it was: remove {} and run the command again",
+            self.index.root().display(),
+            self.shards,
+            self.rows,
+            self.work.folder().display()
+        )))
     }
 
     /// Takes the next row of the index.
@@ -144,9 +170,12 @@ impl<'a> Again<'a> {
         let number = self.records.len() as u32;
         let start = |task: u32| self.rows * u64::from(task) / u64::from(self.shards);
         let range = start(number)..start(number + 1);
-        let ended = self.work.ended(number, self.index)?;
-        if ended.is_some_and(|record| record.shard.is_some()) {
-            return Ok(Task { number, from: range.end, range, builder: None });
+        let made = |record: &TaskRecord| record.shard.as_ref().map(|shard| shard.rows);
+        if let Some(record) = self.work.ended(number, self.index)?
+            && made(&record) == Some(range.end - range.start)
+        {
+            let shard = Made::Before(Box::new(record));
+            return Ok(Task { number, from: range.end, range, shard });
         }
         let builder = match self.memory.sort_bytes {
             None => ShardBuilder::new(self.model),
@@ -161,12 +190,12 @@ impl<'a> Again<'a> {
             }
         };
         let from = range.start + builder.position();
-        Ok(Task { number, range, from, builder: Some(builder) })
+        Ok(Task { number, range, from, shard: Made::Now(Box::new(builder)) })
     }
 
     /// Encodes the rows that wait, and gives them to the builder.
     fn flush(&mut self, task: &mut Task<'_>) -> Result<()> {
-        let Some(builder) = &mut task.builder else { return Ok(()) };
+        let Made::Now(builder) = &mut task.shard else { return Ok(()) };
         let Block { z, ids, keys, records, .. } = std::mem::take(&mut self.block);
         let (model, encoder) = (self.model, &self.encoder);
         let x = self.snapshot.model().restore(z);
@@ -193,9 +222,12 @@ impl<'a> Again<'a> {
 
     /// Ends a task whose rows were all given to its builder.
     fn end(&mut self, task: Task<'_>) -> Result<()> {
-        let Some(builder) = task.builder else {
-            self.records.extend(self.work.record(task.number)?);
-            return self.work.remove_runs(task.number).map_err(Error::from);
+        let builder = match task.shard {
+            Made::Now(builder) => *builder,
+            Made::Before(record) => {
+                self.records.push(*record);
+                return self.work.remove_runs(task.number).map_err(Error::from);
+            }
         };
         let ids = builder.ids();
         let put = || self.index.put_shard(builder, self.plan, task.number);
@@ -241,14 +273,71 @@ fn encode(
     Ok(CodeRows { lists: out.lists, codes: out.codes, fine })
 }
 
-/// The hash of what decides the new shards.
-fn plan_of(snapshot: &Snapshot, model: &Model) -> Hash {
+/// The hash of what decides the new shards: records and runs are found by it.
+fn plan_of(snapshot: &Snapshot, model: &Model, shards: u32) -> Hash {
     let current = snapshot.generation();
     let mut hasher = Hasher::new();
-    hasher.update(format!("rebuild {} {}\n", current.number, model.hash()).as_bytes());
+    let codec = model.fine_codec().map_or("none".to_owned(), |codec| codec.hash().to_string());
+    let head = format!(
+        "rebuild {} of {} under {} {codec} in {shards}\n",
+        env!("CARGO_PKG_VERSION"),
+        current.number,
+        model.hash()
+    );
+    hasher.update(head.as_bytes());
     for shard in &current.shards {
         let tombstones = current.tombstones.get(&shard.name);
         hasher.update(format!("{} {tombstones:?}\n", shard.checksum).as_bytes());
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_index::{Gate, Generation};
+
+    use super::*;
+    use crate::lifecycle::fixture::{ROWS, index, model};
+    use crate::lifecycle::rebuild_gated;
+    use crate::{OnDuplicate, silent};
+
+    /// What an attempt with other shards or another fine codec has left is not taken for the work
+    /// of this one, and what an equal attempt has left is.
+    #[test]
+    fn only_an_equal_attempt_goes_on() {
+        let (tmp, dir) = index();
+        let fine = |step: f32| {
+            let plain = model(7);
+            let codec = FineCodec::sq8(plain.hash(), &[step; 4], &[0.0; 4]).unwrap();
+            plain.with_fine_codec(codec).unwrap()
+        };
+        let stop = |_: &IndexDir, _: &Generation| {
+            let kind = std::io::ErrorKind::Interrupted;
+            Err(ocelli_index::Error::io(std::path::Path::new("."), "stop", kind.into()))
+        };
+        let of = |shards, memory_budget_bytes| BuildOptions {
+            shards,
+            threads: 1,
+            dba: 0,
+            on_duplicate: OnDuplicate::Stop,
+            memory_budget_bytes,
+        };
+        let rebuilt = |model: &Model, options: &BuildOptions, gate: Option<Gate<'_>>| {
+            rebuild_gated(&[], model, tmp.path(), options, false, gate, &silent)
+        };
+        let rows = 2 * ROWS - 2;
+        for (budget, codec) in [(0, 0.5), (256 << 20, 0.25)] {
+            // Stopped with all tasks done, of two shards, and with another codec.
+            rebuilt(&fine(codec), &of(2, budget), Some(&stop)).unwrap_err();
+            rebuilt(&fine(0.125), &of(1, budget), Some(&stop)).unwrap_err();
+            let report = rebuilt(&fine(codec), &of(1, budget), None).unwrap();
+            assert_eq!((report.build.rows, report.build.shards), (rows, 1));
+            let current = dir.current().unwrap().unwrap();
+            assert_eq!(current.shards.iter().map(|shard| shard.rows).sum::<u64>(), rows);
+            let snapshot = Snapshot::open(tmp.path(), None).unwrap();
+            snapshot.verify().unwrap();
+            let found = snapshot.fine_codec().unwrap().hash();
+            assert_eq!(found, fine(codec).fine_codec().unwrap().hash());
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub fn run(args: CommitArgs) -> Result<()> {
         return encoder("commit", vec!["--plan".into(), args.plan.into()], args.output.format);
     }
     let _limit = keep_to(args.memory.bytes(), 0, "the commit")?;
-    let gate = args.gate.gate(&parts)?;
+    let gate = args.gate.gate(&parts, args.memory.bytes())?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
     let report = commit(&args.plan, judge.as_ref().map(|judge| judge as Gate<'_>))?;
     let measured = gate.as_ref().and_then(RecallGate::measured);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ocelli_index::{NameListBuilder, NameRef};
-use ocelli_indexer::lifecycle::{DeleteReport, delete_listed};
+use ocelli_indexer::lifecycle::{DeleteReport, check_erasure, delete_listed};
 use ocelli_indexer::memory::keep_to;
 
 use crate::commands::MemoryArgs;
@@ -63,6 +63,9 @@ pub fn run(args: DeleteArgs) -> Result<()> {
     }
     let budget = args.memory.bytes();
     let share = (budget / NAMES_SHARE).max(LEAST_NAMES_BYTES);
+    if args.erase {
+        check_erasure(&args.index, (budget, 0))?;
+    }
     let _limit = keep_to(budget, LEAST_NAMES_BYTES, "names of rows")?;
     let mut names = match budget {
         0 => NameListBuilder::new(),

@@ -54,7 +54,7 @@ pub fn run(args: RebuildArgs) -> Result<()> {
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
     let (index, forget) = (&args.index, args.forget_deletes);
-    let gate = args.gate.gate(&parts)?;
+    let gate = args.gate.gate(&parts, options.memory_budget_bytes)?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
     let judge = judge.as_ref().map(|judge| judge as Gate<'_>);
     let bars = Bars::default();

@@ -33,15 +33,21 @@ pub struct GateArgs {
 }
 
 impl GateArgs {
-    /// The gate, by the vectors of `parts`, if one is asked for.
+    /// The gate, by the vectors of `parts`, if one is asked for. It measures in
+    /// `memory_budget_bytes`; 0: in as much as it needs.
     ///
     /// # Errors
-    /// No parts, or parts of codes: by the vectors that a generation decodes it would be judged by
+    /// A budget that is too small; no parts, or parts of codes: by the vectors that a generation decodes it would be judged by
     /// itself.
-    pub fn gate<'a>(&self, parts: &'a [Part]) -> Result<Option<RecallGate<'a>>> {
+    pub fn gate<'a>(
+        &self,
+        parts: &'a [Part],
+        memory_budget_bytes: usize,
+    ) -> Result<Option<RecallGate<'a>>> {
         let options = RecallOptions {
             nprobe: vec![self.gate_nprobe],
             sample: self.gate_sample,
+            memory_budget_bytes,
             ..RecallOptions::default()
         };
         let Some(least) = self.min_recall else { return Ok(None) };
@@ -52,7 +58,7 @@ impl GateArgs {
                 if parts.is_empty() { "none" } else { "codes" }
             );
         }
-        Ok(Some(RecallGate::new(parts, options, least)))
+        Ok(Some(RecallGate::new(parts, options, least)?))
     }
 }
 

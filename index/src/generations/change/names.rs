@@ -20,6 +20,8 @@ use crate::shard::key_hash64;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Fewest bytes read of a file at once.
 const LEAST_BUFFER_BYTES: usize = 4 * 1024;
+/// Files that are merged at once: a process may not have many open.
+const MERGED: usize = 64;
 
 /// Ids and keys of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,7 +164,8 @@ pub struct NameListBuilder {
     /// Memory for names, in bytes, and the folder of those that do not fit.
     bounds: Option<(usize, PathBuf)>,
     chunk: Chunk,
-    runs: Vec<File>,
+    /// Sorted files, each with the number of merges that it went through.
+    runs: Vec<(u32, File)>,
     given: [u64; 2],
 }
 
@@ -201,8 +204,26 @@ impl NameListBuilder {
             chunk.iter().try_for_each(|entry| entry.write(&mut out))?;
             rewound(out)
         };
-        self.runs.push(write().map_err(|e| Error::io(folder, "write a file in", e))?);
+        self.runs.push((0, write().map_err(|e| Error::io(folder, "write a file in", e))?));
         self.chunk.clear();
+        while let Some(alike) = self.runs.last_chunk::<MERGED>()
+            && alike.iter().all(|run| run.0 == alike[0].0)
+        {
+            self.merge_last()?;
+        }
+        Ok(())
+    }
+
+    /// Merges the last files into one.
+    fn merge_last(&mut self) -> Result<()> {
+        let Some((bytes, folder)) = &self.bounds else { return Ok(()) };
+        // Its memory is wanted to read the files.
+        self.chunk = Chunk::default();
+        let runs = self.runs.split_off(self.runs.len().saturating_sub(MERGED));
+        let merges = runs.first().map_or(0, |run| run.0 + 1);
+        let merged = merge(runs, *bytes / 2, folder);
+        let (file, _) = merged.map_err(|e| Error::io(folder, "write a file in", e))?;
+        self.runs.push((merges, file));
         Ok(())
     }
 
@@ -220,6 +241,9 @@ impl NameListBuilder {
         }
         self.spill()?;
         self.chunk = Chunk::default();
+        while self.runs.len() > MERGED {
+            self.merge_last()?;
+        }
         let Some((bytes, folder)) = self.bounds else { return Ok(NameList::default()) };
         let merged = merge(self.runs, bytes, &folder);
         let (file, count) = merged.map_err(|e| Error::io(&folder, "write a file in", e))?;
@@ -240,10 +264,10 @@ fn rewound(out: BufWriter<File>) -> io::Result<File> {
 }
 
 /// One file of the names of all runs, each once, and how many they are.
-fn merge(runs: Vec<File>, bytes: usize, folder: &Path) -> io::Result<(File, u64)> {
+fn merge(runs: Vec<(u32, File)>, bytes: usize, folder: &Path) -> io::Result<(File, u64)> {
     let buffer = (bytes / runs.len()).clamp(LEAST_BUFFER_BYTES, BUFFER_BYTES);
     let mut runs: Vec<_> =
-        runs.into_iter().map(|run| BufReader::with_capacity(buffer, run)).collect();
+        runs.into_iter().map(|(_, run)| BufReader::with_capacity(buffer, run)).collect();
     let mut heap = BinaryHeap::with_capacity(runs.len());
     for (number, run) in runs.iter_mut().enumerate() {
         let mut name = Owned::default();
@@ -369,6 +393,23 @@ mod tests {
 
     use super::*;
 
+    /// However many names there are, few files are open.
+    #[test]
+    fn many_runs_are_merged_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut built = NameListBuilder::bounded(100, folder.path());
+        let mut expected = BTreeSet::new();
+        for i in 0..9000u64 {
+            let id = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 7000;
+            expected.insert(id);
+            built.push(NameRef::Id(id)).unwrap();
+            assert!(built.runs.len() <= 3 * MERGED, "{} files after {i}", built.runs.len());
+        }
+        assert!(built.runs.iter().any(|run| run.0 > 1), "no run was merged twice");
+        let list = built.finish().unwrap();
+        assert!(list.to_names().unwrap().ids.into_iter().eq(expected));
+    }
+
     /// In memory and in files the same names come back, each once.
     #[test]
     fn names_come_back_once_whatever_the_memory() {
@@ -387,6 +428,7 @@ mod tests {
         names.ids.iter().for_each(|&id| built.push(NameRef::Id(id)).unwrap());
         names.keys.iter().for_each(|key| built.push(NameRef::Key(key)).unwrap());
         assert!(built.runs.len() > 10, "{} runs", built.runs.len());
+        assert!(built.runs.iter().any(|run| run.0 > 0), "no run was merged");
         let in_files = built.finish().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "files without names");
         for list in [&in_memory, &in_files] {

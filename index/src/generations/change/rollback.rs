@@ -38,7 +38,7 @@ impl IndexDir {
             self.bury(&mut draft, shard, entry, newly, None)?;
         }
         // The log goes on: what the other one has and this one has not comes behind it.
-        draft.log.rows = self.deletes_between(current.deletes, target.deletes)?;
+        draft.log.of_files = self.deletes_between(current.deletes, target.deletes)?;
         draft.new.deletes = current.deletes;
         draft.new.next_id = self.next_id(Some(current))?;
         Ok(Outcome::Publish(Box::new(draft)))

@@ -1,11 +1,14 @@
 //! Several runs made one: where there are more of them than the memory to merge them.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::chunk::ENTRY_BYTES;
 use super::merge::Merge;
 use super::run::{Run, RunMeta, Stream};
-use crate::base::error::Result;
+use super::run_path;
+use crate::base::error::{Error, Result};
 use crate::files::container::{FileKind, SectionKind, Writer};
 use crate::files::metadata::write_meta;
 
@@ -23,8 +26,30 @@ pub(super) struct Shape {
     pub window: u64,
 }
 
+/// Folds runs that follow each other, at least one, into one. Their files are removed: by another
+/// attempt at the same task, perhaps.
+pub(super) fn into_one(mut runs: Vec<Run>, folder: &Path, shape: Shape) -> Result<Run> {
+    if runs.len() == 1 {
+        return Ok(runs.remove(0));
+    }
+    let meta = RunMeta::of_all(&runs).ok_or_else(|| Error::invalid("no runs to fold"))?;
+    let path = run_path(folder, meta.first);
+    fold(&runs, &path, shape)?;
+    let folded = Run::open(&path)?.require(&meta, &path)?;
+    for other in &runs[1..] {
+        let path = run_path(folder, other.meta.first);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(&path, "remove", e));
+            }
+            _ => {}
+        }
+    }
+    Ok(folded)
+}
+
 /// Writes runs that follow each other, at least one, into one, at `path`.
-pub(super) fn fold(runs: &[Run], path: &Path, shape: Shape) -> Result<()> {
+fn fold(runs: &[Run], path: &Path, shape: Shape) -> Result<()> {
     let Some(meta) = RunMeta::of_all(runs) else { return Ok(()) };
     let mut file = Writer::create(path, FileKind::Run)?;
     write_meta(&mut file, &meta)?;

@@ -445,19 +445,12 @@ impl<'a> ShardBuilder<'a> {
             window: MERGE_WINDOW_BYTES,
         };
         while self.runs.len() > most {
-            let mut folded = Vec::new();
-            for some in self.runs.chunks(most) {
-                let path = run_path(&folder, some[0].meta.first);
-                if some.len() > 1 {
-                    fold::fold(some, &path, shape)?;
-                }
-                for other in &some[1..] {
-                    let path = run_path(&folder, other.meta.first);
-                    fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
-                }
-                folded.push(Run::open(&path)?);
+            let mut rest = std::mem::take(&mut self.runs);
+            while !rest.is_empty() {
+                let others = rest.split_off(most.min(rest.len()));
+                let some = std::mem::replace(&mut rest, others);
+                self.runs.push(fold::into_one(some, &folder, shape)?);
             }
-            self.runs = folded;
         }
         Ok(())
     }

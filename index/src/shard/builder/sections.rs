@@ -99,6 +99,7 @@ impl Sections<'_> {
     /// Writes all sections behind `meta`.
     pub fn write(&self, file: &mut Writer, meta: &ShardMeta) -> Result<()> {
         let counts = self.counts()?;
+        self.check_rows(&counts)?;
         self.check_lists(&counts)?;
         let mut key_map = Spool::new(self.bounds.folder.as_deref())?;
         if meta.keyed > 0 {
@@ -149,6 +150,19 @@ impl Sections<'_> {
             }
         }
         Ok(counts)
+    }
+
+    /// Refuses runs of other rows than were pushed.
+    fn check_rows(&self, counts: &[u32]) -> Result<()> {
+        let rows: u64 = counts.iter().map(|&rows| u64::from(rows)).sum();
+        if rows == u64::from(self.facts.rows) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the runs of a shard have {rows} rows in their lists, expected {}: another process may \
+             have worked on this task with other settings; start the task again",
+            self.facts.rows
+        )))
     }
 
     /// Refuses a list that does not fit.

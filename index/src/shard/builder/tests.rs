@@ -180,3 +180,55 @@ fn a_budget_that_is_too_small_names_the_smallest() {
     let error = ShardBuilder::bounded(&model, spill).err().unwrap().to_string();
     assert!(error.contains("the smallest budget that works is 14 MiB"), "{error}");
 }
+
+/// Two attempts at one task, which fold each in its own time; and one that stops between the fold
+/// and the removal of what was folded.
+#[test]
+fn attempts_that_fold_do_not_disturb_each_other() {
+    let model = small(Metric::L2, false, 1);
+    let rows = rows(160, 2, 2);
+    let (plan, out) = (Hash::of(b"plan"), tempfile::tempdir().unwrap());
+    let mut whole = ShardBuilder::new(&model);
+    push_all(&mut whole, &rows, 30).unwrap();
+    let whole = whole.write(out.path(), plan, 7).unwrap();
+    // The second one has runs of the same rows, or of others under the same names.
+    for every in [30, 40] {
+        let work = tempfile::tempdir().unwrap();
+        let begin = || ShardBuilder::bounded(&model, spill(work.path())).unwrap();
+        let (mut one, mut other) = (begin(), begin());
+        for (builder, every) in [(&mut one, 30), (&mut other, every)] {
+            push_all(builder, &rows, every).unwrap();
+            builder.join().unwrap();
+        }
+        let runs = || -> Vec<PathBuf> {
+            let entries = fs::read_dir(work.path()).unwrap();
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
+        };
+        let before: Vec<(PathBuf, Vec<u8>)> =
+            runs().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        one.fold(2).unwrap();
+        if every == 30 {
+            let folded = runs();
+            let gone = || before.iter().filter(|(path, _)| !folded.contains(path));
+            gone().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+            assert_eq!(begin().position(), 150);
+            gone().for_each(|(path, _)| fs::remove_file(path).unwrap());
+        }
+        other.fold(2).unwrap();
+        for builder in [one, other] {
+            assert_eq!(builder.write(work.path(), plan, 7).unwrap(), whole, "{every}");
+        }
+    }
+}
+
+/// Runs of other rows than were pushed end in an error, not in a shard.
+#[test]
+fn a_shard_of_other_rows_is_not_written() {
+    let model = small(Metric::L2, false, 1);
+    let work = tempfile::tempdir().unwrap();
+    let mut builder = ShardBuilder::bounded(&model, spill(work.path())).unwrap();
+    push_all(&mut builder, &rows(120, 0, 0), 40).unwrap();
+    builder.sealed.rows += 40;
+    let error = builder.write(work.path(), Hash::of(b"plan"), 0).unwrap_err().to_string();
+    assert!(error.contains("120 rows in their lists, expected 160"), "{error}");
+}

@@ -14,6 +14,9 @@ use crate::files::container::{MappedLimit, SectionKind};
 use crate::model::Model;
 use crate::shard::{IdEncoding, ListEntry, key_hash};
 
+/// Hashes of keys that a thread may always hold, in bytes.
+const THREAD_BYTES: usize = 2 << 20;
+
 impl Shard {
     /// Proves every checksum, and that lists, ordinals, ids and keys agree with their maps.
     ///
@@ -98,13 +101,15 @@ impl Shard {
     }
 
     /// Checks that each key leads to its row and is there once. It holds four bytes a row
-    /// meanwhile, or half as much as mapped pages may take: the key map is then read several times.
+    /// meanwhile, or its thread's share of half as much as mapped pages may take: the key map is
+    /// then read several times.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first row that is wrong.
     pub(crate) fn verify_keys(&self) -> Result<()> {
         let rows = self.meta.rows as usize;
-        let chunk = MappedLimit::in_force().map_or(rows, |bytes| (bytes / 2 / 4).max(1));
+        let chunk = MappedLimit::in_force()
+            .map_or(rows, |bytes| rows_at_once(bytes, rayon::current_num_threads()));
         let mut named = 0;
         for start in (0..rows).step_by(chunk) {
             named += self.verify_keys_of(start..(start + chunk).min(rows))?;
@@ -223,5 +228,28 @@ impl Shard {
             }
         }
         self.intact()
+    }
+}
+
+/// Rows whose hashes one of `threads` holds at once. All together take half as much as mapped pages
+/// may, `mapped_bytes`, or [`THREAD_BYTES`] each.
+fn rows_at_once(mapped_bytes: usize, threads: usize) -> usize {
+    (mapped_bytes / 2 / threads.max(1)).max(THREAD_BYTES) / size_of::<u32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_together_keep_to_half_of_the_limit() {
+        for threads in [1, 2, 7, 64] {
+            for mapped_bytes in [4 << 20, 100 << 20, 256 << 20] {
+                let bytes = threads * 4 * rows_at_once(mapped_bytes, threads);
+                let most = (mapped_bytes / 2).max(threads * THREAD_BYTES);
+                assert!(bytes <= most, "{bytes} bytes of {threads} threads");
+                assert!(bytes + 4 * threads + threads >= most, "{bytes} bytes");
+            }
+        }
     }
 }

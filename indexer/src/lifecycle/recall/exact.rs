@@ -1,4 +1,10 @@
 //! True neighbours: the query compared with every row.
+//!
+//! Of each query the best few rows are kept, more than are wanted, since some may not be in the
+//! index. Where these are not enough, rows that the index does not have are passed over in a second
+//! pass: memory stays what it was.
+
+use std::ops::Range;
 
 use ocelli_index::{Metric, Snapshot, simd};
 use rayon::prelude::*;
@@ -128,52 +134,83 @@ pub(super) fn nearest(
         queries.push(Drawn { vector: source.read(row..row + 1)?, id: source.id(row)? });
     }
     let metric = snapshot.model().parts().metric;
-    let mut keep = kept(options);
-    loop {
-        let best = compare(source, &queries, dim, metric, keep, progress)?;
-        if let Some(queries) = name(source, &queries, &best, options.k, keep as u64 >= rows)? {
+    let keep = kept(options);
+    for only_indexed in [false, true] {
+        let comparison = Comparison { source, dim, metric, keep, only_indexed };
+        let best = comparison.run(&queries, progress)?;
+        let all = only_indexed || keep as u64 >= rows;
+        if let Some(queries) = name(source, &queries, &best, options.k, all)? {
             return Ok(Truth { queries, rows });
         }
         // Too many of the nearest rows are not in the index.
-        keep = (keep * 8).min(rows as usize);
     }
+    Err(Error::Invalid("recall: the true neighbours were not found".to_owned()))
 }
 
-/// The `keep` rows nearest to each query, best first.
-fn compare(
-    source: &Source<'_>,
-    queries: &[Drawn],
+/// The exact search.
+struct Comparison<'a> {
+    source: &'a Source<'a>,
     dim: usize,
     metric: Metric,
+    /// Rows to keep of each query.
     keep: usize,
-    progress: ProgressFn<'_>,
-) -> Result<Vec<Vec<(f32, u64)>>> {
-    let total = source.rows();
-    let mut best: Vec<Best> = queries.iter().map(|_| Best::new(keep)).collect();
-    let numbers: Vec<u32> = (0..TILE_ROWS as u32).collect();
-    let share = queries.len().div_ceil(4 * rayon::current_num_threads()).max(1);
-    source.each_block(block_rows(dim), |start, x| {
-        let work = |(queries, best): (&[Drawn], &mut [Best])| {
-            let mut scores = Vec::new();
-            let mut first = start;
-            for tile in x.chunks(TILE_ROWS * dim) {
-                let rows = tile.len() / dim;
-                for (query, best) in queries.iter().zip(best.iter_mut()) {
-                    scores.clear();
-                    metric.of_rows(simd(), &query.vector, tile, &numbers[..rows], &mut scores);
-                    for (&score, row) in scores.iter().zip(first..) {
-                        best.push(metric.cost(score), row);
+    /// Rows that the index does not have are passed over.
+    only_indexed: bool,
+}
+
+impl Comparison<'_> {
+    /// The rows nearest to each query, best first.
+    fn run(&self, queries: &[Drawn], progress: ProgressFn<'_>) -> Result<Vec<Vec<(f32, u64)>>> {
+        let &Self { source, dim, metric, keep, .. } = self;
+        let total = source.rows();
+        let mut best: Vec<Best> = queries.iter().map(|_| Best::new(keep)).collect();
+        let numbers: Vec<u32> = (0..TILE_ROWS as u32).collect();
+        let share = queries.len().div_ceil(4 * rayon::current_num_threads()).max(1);
+        let mut failed = None;
+        source.each_block(block_rows(dim), |start, x| {
+            let indexed = self.indexed(start..start + (x.len() / dim) as u64).unwrap_or_else(|e| {
+                failed = Some(e);
+                Vec::new()
+            });
+            let is_of_use = |row: u64| {
+                let place = (row - start) as usize;
+                !self.only_indexed || indexed.get(place).is_some_and(|&is_there| is_there)
+            };
+            let work = |(queries, best): (&[Drawn], &mut [Best])| {
+                let mut scores = Vec::new();
+                let mut first = start;
+                for tile in x.chunks(TILE_ROWS * dim) {
+                    let rows = tile.len() / dim;
+                    for (query, best) in queries.iter().zip(best.iter_mut()) {
+                        scores.clear();
+                        metric.of_rows(simd(), &query.vector, tile, &numbers[..rows], &mut scores);
+                        let scored = scores.iter().zip(first..);
+                        for (&score, row) in scored.filter(|(_, row)| is_of_use(*row)) {
+                            best.push(metric.cost(score), row);
+                        }
                     }
+                    first += rows as u64;
                 }
-                first += rows as u64;
-            }
-        };
-        queries.par_chunks(share).zip(best.par_chunks_mut(share)).for_each(work);
-        let done = start + (x.len() / dim) as u64;
-        progress(Progress { stage: "exact search", done, total });
-    })?;
-    best.iter_mut().for_each(Best::select);
-    Ok(best.into_iter().map(|best| best.rows).collect())
+            };
+            queries.par_chunks(share).zip(best.par_chunks_mut(share)).for_each(work);
+            let done = start + (x.len() / dim) as u64;
+            progress(Progress { stage: "exact search", done, total });
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        best.iter_mut().for_each(Best::select);
+        Ok(best.into_iter().map(|best| best.rows).collect())
+    }
+
+    /// Which of some rows the index has; nothing where all rows are compared.
+    fn indexed(&self, rows: Range<u64>) -> Result<Vec<bool>> {
+        if !self.only_indexed {
+            return Ok(Vec::new());
+        }
+        let has = |row| Ok(self.source.id(row)?.is_some());
+        rows.into_par_iter().map(has).collect()
+    }
 }
 
 /// The neighbours of each query that are in the index; none if more rows are needed to tell.

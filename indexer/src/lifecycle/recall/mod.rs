@@ -15,6 +15,7 @@ mod tune;
 use std::path::Path;
 use std::time::Instant;
 
+use ocelli_index::container::MappedLimit;
 use ocelli_index::{
     Error as IndexError, Generation, IndexDir, Part, Scratch, SearchParams, Snapshot,
 };
@@ -152,9 +153,7 @@ pub fn check_recall(
     if options.k == 0 || options.nprobe.contains(&0) || options.nprobe.is_empty() {
         return Err(Error::Invalid("recall: expected k and nprobe of at least 1".to_owned()));
     }
-    let needs = exact::bytes(snapshot.model().parts().dim, options);
-    let holds = "the queries and the rows that are compared with them";
-    let _limit = keep_to(options.memory_budget_bytes, needs, holds)?;
+    let _limit = limit(snapshot.model().parts().dim, options)?;
     let source = match parts {
         [] => Source::decoded(snapshot)?,
         _ => Source::parts(snapshot, parts)?,
@@ -184,6 +183,12 @@ pub fn check_recall(
             seconds: start.elapsed().as_secs_f64(),
         })
     })
+}
+
+/// The limit of mapped pages of a measurement by vectors (dim,).
+fn limit(dim: usize, options: &RecallOptions) -> Result<Option<MappedLimit>> {
+    let holds = "the queries and the rows that are compared with them";
+    keep_to(options.memory_budget_bytes, exact::bytes(dim, options), holds)
 }
 
 /// Searches for each query and counts the neighbours that are found.
@@ -240,8 +245,15 @@ pub struct RecallGate<'a> {
 
 impl<'a> RecallGate<'a> {
     /// A gate that demands a recall of `least` at each nprobe of the options.
-    pub fn new(parts: &'a [Part], options: RecallOptions, least: f64) -> Self {
-        Self { parts, options, least, measured: Mutex::new(None) }
+    ///
+    /// # Errors
+    /// A memory budget in which it cannot measure, with the smallest that works: it is better
+    /// refused before the work than after it.
+    pub fn new(parts: &'a [Part], options: RecallOptions, least: f64) -> Result<Self> {
+        for part in parts {
+            limit(part.dim(), &options)?;
+        }
+        Ok(Self { parts, options, least, measured: Mutex::new(None) })
     }
 
     /// Measures a candidate.

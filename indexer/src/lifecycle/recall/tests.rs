@@ -83,6 +83,27 @@ fn recall_is_that_of_the_definition() {
     assert_eq!((one.queries, one.at[0].recall), (20, other.at[0].recall));
 }
 
+/// Parts of which few rows are in the index: two passes at most, and the same neighbours.
+#[test]
+fn few_rows_of_the_parts_are_in_the_index() {
+    let (tmp, _) = index();
+    let folder = tempdir().unwrap();
+    let all: Vec<u64> = (0..9000).collect();
+    let living: Vec<u64> = (0..2 * ROWS).filter(|id| ![3, 4].contains(id)).collect();
+    let parts = [part(folder.path(), all.iter().copied())];
+    let snapshot = Snapshot::open(tmp.path(), None).unwrap();
+    let passes = std::sync::atomic::AtomicUsize::new(0);
+    let progress = |p: crate::Progress| {
+        let ended = usize::from(p.done == p.total);
+        passes.fetch_add(ended, std::sync::atomic::Ordering::Relaxed);
+    };
+    let options = RecallOptions { sample: all.len(), ..options(1) };
+    let report = check_recall(&snapshot, &parts, &options, &progress).unwrap();
+    let expected = naive(&snapshot, &all, &living, 1);
+    assert!((report.at[0].recall - expected).abs() < 1e-9, "{report:?}, {expected}");
+    assert_eq!(passes.into_inner(), 2);
+}
+
 /// The fewest lists whose recall is enough; where nothing is enough, the most that there is.
 #[test]
 fn the_cheapest_search_that_finds_enough() {
@@ -159,7 +180,7 @@ fn a_bad_generation_does_not_become_current() {
     };
     let change = Change::Replace { parent: Some(3), new, dba: None };
     for (least, passes) in [(0.999, false), (0.01, true)] {
-        let gate = RecallGate::new(&parts, options(1), least);
+        let gate = RecallGate::new(&parts, options(1), least).unwrap();
         let judge = |dir: &IndexDir, generation: &Generation| gate.judge(dir, generation);
         let options = CommitOptions { gate: Some(&judge), ..CommitOptions::default() };
         let outcome = dir.commit_change(&change, &options);
@@ -175,4 +196,18 @@ fn a_bad_generation_does_not_become_current() {
     }
     assert_eq!(dir.current().unwrap().unwrap().number, 4);
     assert!(tmp.path().exists());
+}
+
+/// A gate that a budget does not hold is refused before anything is made.
+#[test]
+fn a_gate_beyond_its_budget_is_refused_at_once() {
+    let folder = tempdir().unwrap();
+    let parts = [part(folder.path(), 0..ROWS)];
+    let gate = |mib: usize| {
+        let options = RecallOptions { memory_budget_bytes: mib << 20, ..options(1) };
+        RecallGate::new(&parts, options, 0.5).map(|gate| gate.options.memory_budget_bytes)
+    };
+    let error = gate(20).unwrap_err().to_string();
+    assert!(error.contains("the smallest budget that works is"), "{error}");
+    assert_eq!(gate(400).unwrap(), 400 << 20);
 }

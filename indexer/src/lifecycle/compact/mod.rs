@@ -1,12 +1,15 @@
 //! Shards merged, and rid of deleted rows.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CompactJob, FineCodec, Generation, Hash, IndexDir, Job, Plan, Shard, ShardBuilder, ShardEntry,
-    Snapshot, Spill, WorkArea,
+    CompactJob, FineCodec, Generation, Hash, IndexDir, Job, Model, Plan, Shard, ShardBuilder,
+    ShardEntry, Snapshot, Spill, WorkArea,
 };
 use roaring::RoaringBitmap;
 use serde::Serialize;
@@ -80,7 +83,7 @@ pub fn compact(
 ) -> Result<CompactReport> {
     let (index, current) = open_current(dir)?;
     let groups = groups(&index, &current, options)?;
-    compact_groups(&index, &current, &groups, options, progress)
+    compact_groups(&index, &current, &groups, (options.memory_budget_bytes, 0), progress)
 }
 
 /// Groups of shards of a generation that are to be merged, each by their numbers.
@@ -119,19 +122,50 @@ pub(super) fn sources_of(current: &Generation, names: &[String]) -> Result<Vec<S
     names.iter().map(source).collect()
 }
 
-/// Writes shards again without their deleted rows, each by itself: those that are named.
+/// Writes shards again without their deleted rows, each by itself: those that are named. Of the
+/// budget, so many bytes are taken already.
 pub(super) fn compact_shards(
     dir: &Path,
     names: &BTreeSet<String>,
-    memory_budget_bytes: usize,
+    budget: (usize, usize),
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
     let (index, current) = open_current(dir)?;
+    compact_groups(&index, &current, &each_alone(&current, names), budget, progress)
+}
+
+/// Refuses a budget in which [`compact_shards`] does not write these shards again.
+pub(super) fn check_shards(
+    index: &IndexDir,
+    current: &Generation,
+    names: &BTreeSet<String>,
+    budget: (usize, usize),
+) -> Result<()> {
+    let snapshot = Snapshot::open_candidate(index, current)?;
+    memory_for(index, &snapshot, &each_alone(current, names), budget).map(drop)
+}
+
+/// A group of each of the shards that are named.
+fn each_alone(current: &Generation, names: &BTreeSet<String>) -> Vec<Vec<usize>> {
     let shards = current.shards.iter().enumerate();
-    let groups: Vec<Vec<usize>> =
-        shards.filter(|(_, shard)| names.contains(&shard.name)).map(|(i, _)| vec![i]).collect();
-    let options = CompactOptions { all: false, memory_budget_bytes };
-    compact_groups(&index, &current, &groups, &options, progress)
+    shards.filter(|(_, shard)| names.contains(&shard.name)).map(|(i, _)| vec![i]).collect()
+}
+
+/// Memory to merge groups of shards, of a budget of which so many bytes are taken already. What
+/// does not fit is refused here, before any group is merged.
+fn memory_for(
+    index: &IndexDir,
+    snapshot: &Snapshot,
+    groups: &[Vec<usize>],
+    (budget_bytes, taken_bytes): (usize, usize),
+) -> Result<Memory> {
+    let memory = Memory::to_copy_beside(budget_bytes, snapshot.model(), taken_bytes)?;
+    let shards = &snapshot.generation().shards;
+    for group in groups {
+        let group: Vec<&ShardEntry> = group.iter().map(|&i| &shards[i]).collect();
+        check_lists(index, snapshot.model(), memory, &group)?;
+    }
+    Ok(memory)
 }
 
 fn sizes(index: &IndexDir, generation: &Generation) -> Result<Vec<Size>> {
@@ -189,7 +223,7 @@ fn compact_groups(
     index: &IndexDir,
     current: &Generation,
     groups: &[Vec<usize>],
-    options: &CompactOptions,
+    budget: (usize, usize),
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
     let start = Instant::now();
@@ -203,7 +237,7 @@ fn compact_groups(
         return Ok(report);
     }
     let snapshot = Snapshot::open_candidate(index, current)?;
-    let memory = Memory::to_copy(options.memory_budget_bytes, snapshot.model())?;
+    let memory = memory_for(index, &snapshot, groups, budget)?;
     let _limit = memory.limit();
     let total = groups.iter().flatten().map(|&i| current.shards[i].rows).sum();
     let plan = plan_of(current, groups);
@@ -232,6 +266,36 @@ fn compact_groups(
     WorkArea::new(index.root(), hash).remove()?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Refuses a budget in which the longest list of shards that are merged does not fit, before any
+/// row is copied.
+fn check_lists(
+    index: &IndexDir,
+    model: &Model,
+    memory: Memory,
+    shards: &[&ShardEntry],
+) -> Result<()> {
+    let Some(sort_bytes) = memory.sort_bytes else { return Ok(()) };
+    let mut lens = vec![0usize; model.parts().nlist];
+    for entry in shards {
+        let shard = Shard::open(&index.shard_path(&entry.name)?, model)?;
+        for (list, len) in (0u32..).zip(&mut lens) {
+            *len += shard.list(list)?.len as usize;
+        }
+        shard.intact()?;
+    }
+    let rows = lens.into_iter().max().unwrap_or(0);
+    let bytes: u64 = shards.iter().map(|entry| entry.bytes).sum();
+    let least = ShardBuilder::least_bytes(model, rows, RUN_SHARE * bytes);
+    if least <= sort_bytes {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "memory budget: the longest list has {rows} rows, whose codes do not fit; the smallest \
+         budget that works is {} MiB",
+        (least + memory.beside_bytes).div_ceil(1 << 20)
+    )))
 }
 
 /// One task of a compaction.
@@ -263,31 +327,6 @@ impl Merging<'_> {
         Ok(ShardBuilder::bounded(model, spill)?)
     }
 
-    /// Refuses a budget in which the longest list does not fit, before any row is copied.
-    fn check_lists(&self, sources: &[Source]) -> Result<()> {
-        let Some(sort_bytes) = self.memory.sort_bytes else { return Ok(()) };
-        let model = self.snapshot.model();
-        let mut lens = vec![0usize; model.parts().nlist];
-        for source in sources {
-            let shard = Shard::open(&self.index.shard_path(&source.entry.name)?, model)?;
-            for (list, len) in (0u32..).zip(&mut lens) {
-                *len += shard.list(list)?.len as usize;
-            }
-            shard.intact()?;
-        }
-        let rows = lens.into_iter().max().unwrap_or(0);
-        let bytes: u64 = sources.iter().map(|source| source.entry.bytes).sum();
-        let least = ShardBuilder::least_bytes(model, rows, RUN_SHARE * bytes);
-        if least <= sort_bytes {
-            return Ok(());
-        }
-        Err(Error::Invalid(format!(
-            "memory budget: the longest list has {rows} rows, whose codes do not fit; the smallest \
-             budget that works is {} MiB",
-            (least + self.memory.beside_bytes).div_ceil(1 << 20)
-        )))
-    }
-
     /// Copies the rows of sources that are not deleted into one shard; none if there is no such
     /// row.
     pub(super) fn merge(
@@ -296,7 +335,8 @@ impl Merging<'_> {
         report: &mut CompactReport,
     ) -> Result<Option<ShardEntry>> {
         let model = self.snapshot.model();
-        self.check_lists(sources)?;
+        let entries: Vec<&ShardEntry> = sources.iter().map(|source| &source.entry).collect();
+        check_lists(self.index, model, self.memory, &entries)?;
         let mut builder = self.builder()?;
         let fine_bytes = model.fine_codec().map_or(0, FineCodec::code_bytes);
         // Rows that an earlier attempt has sorted.
@@ -340,49 +380,5 @@ impl Merging<'_> {
         }
         let (plan, task) = self.task;
         Ok(Some(self.index.put_shard(builder, plan, task)?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sizes(alive: &[u64]) -> Vec<Size> {
-        alive.iter().map(|&alive| Size { alive, rows: alive }).collect()
-    }
-
-    #[test]
-    fn few_small_shards_stay_and_the_smallest_of_many_are_merged() {
-        assert!(choose(&sizes(&[1000, 10, 10, 10, 10])).is_empty());
-        assert!(choose(&sizes(&[1000, 1000, 900, 600, 10])).is_empty());
-        assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 25])), [vec![1, 4]]);
-        assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 15])), [vec![1, 4, 5]]);
-        // Daily additions, and a compaction after each: at most four small ones, and a row is
-        // copied as often as its shard doubles.
-        let (mut shards, mut copied) = (vec![10_000u64], 0);
-        for _ in 0..300 {
-            shards.push(10);
-            for group in choose(&sizes(&shards)) {
-                let sum: u64 = group.iter().map(|&i| shards[i]).sum();
-                copied += sum;
-                let mut number = 0;
-                shards.retain(|_| {
-                    number += 1;
-                    !group.contains(&(number - 1))
-                });
-                shards.push(sum);
-            }
-            let small = shards.iter().filter(|&&alive| alive * 2 < 10_000).count();
-            assert!(small <= SMALL_SHARDS, "{shards:?}");
-        }
-        assert_eq!(shards.iter().sum::<u64>(), 13_000);
-        assert!(copied < 10 * 3_000, "{copied}");
-    }
-
-    #[test]
-    fn shards_with_many_deleted_rows_are_written_again() {
-        let size = |alive, rows| Size { alive, rows };
-        let sizes = [size(900, 1000), size(700, 1000), size(0, 50), size(100, 101)];
-        assert_eq!(choose(&sizes), [vec![1], vec![2]]);
     }
 }
