@@ -109,15 +109,14 @@ fn plans_under_way(dir: &Path) -> Result<(bool, BTreeSet<String>)> {
                 read => read.map_err(Error::io("read", &path))?,
             };
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            match serde_json::from_slice::<TaskRecord>(&bytes) {
+            match TaskRecord::read(&path, &bytes) {
                 Ok(record) => shards.extend(record.shard.map(|shard| shard.name)),
                 // Other files of plans name no shards.
                 Err(_) if !name.starts_with("task-") => {}
                 Err(error) => {
                     return Err(Error::Invalid(format!(
-                        "{}: no record of a task of this version of Ocelli: {error}; nothing was \
-                         removed: commit the plan, or remove its folder if nobody works on it",
-                        path.display()
+                        "{error}; nothing was removed: commit the plan, or remove its folder if \
+                         nobody works on it"
                     )));
                 }
             }
