@@ -23,6 +23,7 @@ use crate::commands::lifecycle::rebuild::RebuildArgs;
 use crate::commands::lifecycle::recall::RecallArgs;
 use crate::commands::lifecycle::restore::RestoreArgs;
 use crate::commands::lifecycle::rollback::RollbackArgs;
+use crate::commands::lifecycle::task::TaskArgs;
 use crate::commands::lifecycle::tune::TuneArgs;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
@@ -81,7 +82,10 @@ pub enum Command {
         #[command(subcommand)]
         command: PlanCommand,
     },
-    /// Make what the tasks of a plan have built the current generation
+    /// Do one task of a plan, whatever its kind is
+    Task(TaskArgs),
+    /// Prove what the tasks of a plan have made, and put it in its place: shards as the current
+    /// generation, a model as its file
     Commit(CommitArgs),
     /// Add images to an index, under its model
     Add(AddArgs),

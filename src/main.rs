@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),
         Command::Plan { command } => commands::lifecycle::plan::run(command),
+        Command::Task(args) => commands::lifecycle::task::run(args),
         Command::Commit(args) => commands::lifecycle::commit::run(args),
         Command::Add(args) => commands::lifecycle::add::run(args, false),
         Command::Upsert(args) => commands::lifecycle::add::run(args, true),

@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ import clock
 import faiss_peer
 import floors
 import processor
+import spent
 import vecs
 from datasets import made, recall, source
 from processes import Worker, run, say
@@ -94,17 +94,12 @@ class Measured:
     """A command of Ocelli: what it reported, its seconds and its largest memory."""
 
     def __init__(self, program, *args):
-        command = [str(program), *map(str, args), "--format", "json"]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        if os.waitstatus_to_exitcode(status) != 0:
+        took = spent.run(program, *args, "--format", "json")
+        if took.code != 0:
             sys.exit(f"bench: ocelli {args[0]} failed")
-        self.report = json.loads(printed)
-        self.seconds = usage.ru_utime + usage.ru_stime if clock.is_cpu() else wall
-        self.peak_bytes = usage.ru_maxrss * 1024
+        self.report = json.loads(took.printed)
+        self.seconds = took.cpu_s if clock.is_cpu() else took.wall_s
+        self.peak_bytes = took.peak_bytes
 
 
 def part_of(a, base, folder, name, rows):

@@ -56,7 +56,8 @@ class Runs:
     def train(self, nlist, m, niter):
         """Core seconds of each stage."""
         flags = ("--nlist", nlist, "--m", m, "--metric", "l2", "--opq", "false", "--max-rows", 0)
-        flags = (*flags, "--niter", niter, "--format", "json")
+        # A million rows are few for 65,536 lists, and enough to measure.
+        flags = (*flags, "--niter", niter, "--force", "--format", "json")
         out = ("--out", self.model(nlist, m, niter))
         stages = printed(self.a.ocelli, "train", self.part, *flags, *out)["stage_seconds"]
         say(f"  train nlist {nlist}, m {m}, {niter} iterations: {stages}")
@@ -83,14 +84,12 @@ def training(runs):
     later = ITERATIONS - 1
     found = -(-later // SERVE)
     stages = {k: runs.train(k, M, ITERATIONS) for k in (few, many)}
-    rest = [(stages[k]["coarse k-means"] - first[k]) * 1e9 for k in (few, many)]
-    rates["near"], rates["centroids"] = solved(
-        [
-            [DIM * n * later * NEAR, DIM * few**2 * found],
-            [DIM * 2 * n * later * NEAR, 3 * DIM * many**2 * found],
-        ],
-        rest,
-    )
+    rows, rest = [], []
+    for k, times, halves in ((few, 1, 1), (many, 2, 3)):
+        compared = halves * found * k * k * DIM * rates["first"]
+        rest.append((stages[k]["coarse k-means"] - first[k]) * 1e9 - compared)
+        rows.append([times * n * later * NEAR * DIM, halves * found * k])
+    rates["near"], rates["choice"] = np.linalg.solve(rows, rest)
     residuals = KSUB * KSUB
     books = [stages[k]["product quantizer"] * 1e9 for k in (few, many)]
     rates["book"] = np.mean(books) / (residuals * DIM * KSUB * ITERATIONS)
@@ -98,13 +97,13 @@ def training(runs):
 
 
 def encoding(runs):
-    for nlist, m in ((1024, 12), (1024, M), (8192, M)):
-        runs.train(nlist, m, 3)
+    for nlist, m, niter in ((1024, 12, 3), (1024, M, 3), (8192, M, 3), (65_536, M, 1)):
+        runs.train(nlist, m, niter)
     flat = [(1024, 12, 3), (1024, M, 3), (4096, M, ITERATIONS)]
     measured = [runs.encode_ns(*model) for model in flat]
     rows = [[nlist * DIM, KSUB * DIM, KSUB * m] for nlist, m, _ in flat]
     meet, quantize, word = solved(rows, measured)
-    grouped = [(8192, M, 3), (16_384, M, ITERATIONS)]
+    grouped = [(8192, M, 3), (16_384, M, ITERATIONS), (65_536, M, 1)]
     rest = [runs.encode_ns(*model) - KSUB * (DIM * quantize + M * word) for model in grouped]
     rows = [[met(nlist)[0] * DIM, met(nlist)[1]] for nlist, *_ in grouped]
     near, group = solved(rows, rest)
@@ -129,7 +128,7 @@ def sorting(a):
 
 
 def searching(a):
-    probes, luts, others, scans = [], [], [], []
+    luts, work, measured = [], [], []
     for n in SIZES:
         _, folder = left_by_scale(a, n)
         nlist = nlist_for(n)
@@ -140,19 +139,13 @@ def searching(a):
             answer = sorted(answers, key=lambda answer: answer["qps"])[2]
             us = answer["stages_us"]
             say(f"  {n:,} rows, nprobe {nprobe}: {1e6 / answer['qps']:.1f} us, {us}")
-            probes.append((DIM * nlist, us["probe"] * 1e3))
-            luts.append((DIM * KSUB, us["lut"] * 1e3))
-            others.append(1e9 / answer["qps"] - sum(us.values()) * 1e3)
-            scans.append(([nprobe, n * nprobe / nlist * M], us["scan"] * 1e3))
+            luts.append(us["lut"] * 1e3 / (DIM * KSUB))
+            work.append([1, DIM * nlist, nprobe, n * nprobe / nlist * M])
+            measured.append(1e9 / answer["qps"] - us["lut"] * 1e3)
         worker.close()
-    scan = solved([work for work, _ in scans], [ns for _, ns in scans])
-    return {
-        "query": np.median(others),
-        "probe": solved([[work] for work, _ in probes], [ns for _, ns in probes])[0],
-        "lut": solved([[work] for work, _ in luts], [ns for _, ns in luts])[0],
-        "list": scan[0],
-        "scan": scan[1],
-    }
+    query, probe, per_list, scan = solved(work, measured)
+    lut = np.median(luts)
+    return {"query": query, "probe": probe, "lut": lut, "list": per_list, "scan": scan}
 
 
 def main():

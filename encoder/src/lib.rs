@@ -2,9 +2,10 @@
 //!
 //! Data flows in one direction. [`ocelli_pictures`] finds images, decodes and resizes them.
 //! [`ocelli_network`] makes a feature map of each, pools and whitens it. [`pipeline`] makes one
-//! descriptor of all sizes of an image. [`job`] writes the descriptors of a collection as parts;
-//! [`service`] answers one image at a time. [`import`] turns other programs' weights into a file
-//! that the network opens, and [`library`] keeps those that are published.
+//! descriptor of all sizes of an image. [`job`] writes the descriptors of a collection as parts,
+//! [`planned`] does so by a plan; [`service`] answers one image at a time. [`import`] turns other
+//! programs' weights into a file that the network opens, and [`library`] keeps those that are
+//! published.
 //!
 //! # Example
 //! The descriptor of one image at one size, with an untrained network:
@@ -36,6 +37,7 @@ pub mod library;
 pub mod measure;
 pub mod pack;
 pub mod pipeline;
+pub mod planned;
 pub mod service;
 
 pub use error::{Error, Result};

@@ -83,7 +83,7 @@ pub use attributes::{
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;
-pub use base::named::as_text;
+pub use base::named::{as_optional_text, as_text};
 pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use base::times::{BuildSeconds, BuildStage, BuildTimes};
@@ -112,8 +112,8 @@ pub use part::{
     PartWriter, SealedPart,
 };
 pub use plan::{
-    BuildJob, CompactJob, EncodeJob, Estimate, Job, Mode, Plan, PlanFile, PlanInput, TaskRecord,
-    TrainJob, WorkArea, task_number,
+    BuildJob, CompactJob, EncodeJob, Estimate, Job, JobSettings, MadeModel, Mode, Plan, PlanFile,
+    PlanInput, PlanMark, TaskRecord, TrainJob, WorkArea, task_number,
 };
 pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};

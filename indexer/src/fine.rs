@@ -1,5 +1,6 @@
 //! Training of finer codes, from what the codes of a model leave over of rows.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -40,10 +41,31 @@ impl FineChoice {
         (is_ours && is_product && bytes <= COSINE_BYTES).then_some(Self::Cosine)
     }
 
+    /// Refuses codes that vectors of `d` dimensions cannot have.
+    pub(crate) fn check_dim(self, d: usize) -> Result<()> {
+        match self {
+            Self::Pq(m) if m == 0 || !d.is_multiple_of(m) => Err(Error::Invalid(format!(
+                "finer codes pq{m}: expected a divisor of the dimension {d}, found {m}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether its codes tell more of a vector than the first ones.
     #[must_use]
     pub fn adds_bytes(self) -> bool {
         self != Self::Cosine
+    }
+}
+
+impl fmt::Display for FineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pq(m) => write!(f, "pq{m}"),
+            Self::Sq8 => f.write_str("sq8"),
+            Self::F16 => f.write_str("f16"),
+            Self::Cosine => f.write_str("cosine"),
+        }
     }
 }
 
@@ -169,7 +191,7 @@ fn by_cosine(model: Model, start: Instant) -> Result<(Model, FineReport)> {
 }
 
 /// All that can be refused without reading rows.
-fn check(parts: &[Part], model: &Model, options: &FineOptions) -> Result<()> {
+pub(crate) fn check(parts: &[Part], model: &Model, options: &FineOptions) -> Result<()> {
     let spec = common_spec(parts)?;
     DescriptorSpec::same_or_err("training rows under the model", model.spec(), spec)?;
     let needed = match options.choice {
@@ -185,13 +207,7 @@ fn check(parts: &[Part], model: &Model, options: &FineOptions) -> Result<()> {
             hint: "; give more rows, or --force".to_owned(),
         });
     }
-    let d = model.parts().d;
-    match options.choice {
-        FineChoice::Pq(m) if m == 0 || !d.is_multiple_of(m) => Err(Error::Invalid(format!(
-            "finer codes pq{m}: expected a divisor of the dimension {d}, found {m}"
-        ))),
-        _ => Ok(()),
-    }
+    options.choice.check_dim(model.parts().d)
 }
 
 /// Learns the codec from rows. On the current rayon pool.

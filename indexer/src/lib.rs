@@ -78,6 +78,7 @@ mod parquet_out;
 mod pca;
 mod photo_file;
 mod progress;
+mod recipe;
 mod sample;
 mod threads;
 mod train;
@@ -91,6 +92,7 @@ pub use error::{BoxError, Error, Result};
 pub use fine::{COSINE_BYTES, FineChoice, FineOptions, FineReport, train_fine_codec};
 pub use pack::{PackPackage, PackPieces, PackReport, PackWeights, create_pack};
 pub use progress::{Progress, ProgressFn, silent};
+pub use recipe::{FineCodes, Recipe, RecipeReport};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,
     ROWS_PER_CENTROID, TrainOptions, TrainReport, auto_nlist, no_opq, train,

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod jobs;
 pub mod lifecycle;
 pub mod pack;
+pub mod recipe;
 pub mod train;
 pub mod whiten;
 

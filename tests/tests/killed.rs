@@ -13,7 +13,7 @@ use ocelli_test_support::cases;
 use ocelli_tests::{json, program};
 
 /// Photos of the collection again and again, told apart by a few bytes behind their end.
-fn photos(from: &Path, to: &Path, count: usize) {
+pub fn photos(from: &Path, to: &Path, count: usize) {
     fs::create_dir_all(to).unwrap();
     let mut sources: Vec<_> = fs::read_dir(from).unwrap().map(|e| e.unwrap().path()).collect();
     sources.sort();
@@ -42,7 +42,7 @@ fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
 }
 
 /// Every published file, by name.
-fn published(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn published(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
     entries
         .map(|e| e.unwrap().path())

@@ -12,6 +12,7 @@ mod judging;
 mod killed;
 mod packs;
 mod path;
+mod plans;
 mod rooms;
 mod served;
 mod servers;

@@ -26,6 +26,8 @@ const NLIST: usize = 4;
 const K: usize = 500;
 /// Changes of one life.
 const CHANGES: usize = 10;
+/// Lives of the short test.
+const LIVES: usize = 3;
 
 /// A sequence of numbers that follows from its seed (xorshift64).
 struct Numbers(u64);
@@ -96,8 +98,9 @@ impl Life {
         path
     }
 
-    /// One change of the index by a command. Some have nothing to do, or must be refused.
-    fn change(&mut self) {
+    /// One change of the index by a command, whose name is returned if it was done. Some have
+    /// nothing to do, or must be refused.
+    fn change(&mut self) -> Option<String> {
         let index = self.path("index");
         let rows = 1 + self.numbers.below(6) as usize;
         let id = self.numbers.below(80).to_string();
@@ -120,6 +123,7 @@ impl Life {
         assert!(done.status.success() || done.status.code() == Some(1), "{words:?}: {said}");
         // What nobody needs goes, but not what a searcher may be about to open.
         succeed("ocelli", ["gc", &self.path("index"), "--keep-generations", "4", "--yes"]);
+        done.status.success().then(|| words[0].clone())
     }
 
     /// The current generation, and all ids in the order of their distance from x.
@@ -168,8 +172,8 @@ fn ask(url: &str, x: &[f32], stop: &Arc<AtomicBool>) -> JoinHandle<Answers> {
 /// lives.
 #[test]
 fn no_query_fails_and_none_sees_half_a_change() {
-    let (mut asked, mut changed, mut seen) = (0, 0, 0);
-    for seed in 0..cases(3, 100) {
+    let (mut asked, mut changed, mut seen, mut done) = (0, 0, 0, BTreeSet::new());
+    for seed in 0..cases(LIVES as u64, 100) {
         let mut life = Life::new(seed);
         let x = life.numbers.vector();
         let served = format!("life={}", life.path("index"));
@@ -180,7 +184,7 @@ fn no_query_fails_and_none_sees_half_a_change() {
         let (first, ids) = life.expected(&x);
         let (mut last, mut expected) = (first, BTreeMap::from([(first, ids)]));
         for _ in 0..CHANGES {
-            life.change();
+            done.extend(life.change());
             let (number, ids) = life.expected(&x);
             // A way back makes an earlier generation current again.
             last = number;
@@ -218,5 +222,8 @@ fn no_query_fails_and_none_sees_half_a_change() {
     println!(
         "served: {changed} generations, {seen} of them answered, {asked} queries, none failed"
     );
-    assert!(seen > 0 && asked > 0);
+    // Every command was done at least once, and clients saw more than the first generations.
+    let commands = ["add", "upsert", "delete", "compact", "rebuild", "rollback"];
+    assert!(commands.iter().all(|command| done.contains(*command)), "{done:?}");
+    assert!(2 * changed > CHANGES && seen > LIVES && asked > seen, "{changed}, {seen}, {asked}");
 }

@@ -1,7 +1,9 @@
 //! The command line: flags over configuration, one call into the library, an exit code.
 
 mod encode;
+mod job;
 mod output;
+mod plan;
 mod serve;
 mod settings;
 mod tools;
@@ -16,6 +18,7 @@ use ocelli_service::security::TokenArgs;
 
 use crate::config::{Config, DEFAULT_TOML};
 use encode::EncodeArgs;
+use plan::{CommitArgs, PlanArgs};
 use serve::ServeArgs;
 use tools::{CompareArgs, MeasureArgs};
 use weights::WeightsCommand;
@@ -37,6 +40,10 @@ enum Command {
     /// workers. A file that is no image, is truncated or is too large does not stop the job: it is
     /// listed in a file of rejected images with the reason.
     Encode(Box<EncodeArgs>),
+    /// Plan an encoding: what each of many processes will encode. `ocelli plan encode` runs this.
+    Plan(Box<PlanArgs>),
+    /// Prove that all parts of a plan are there and whole. `ocelli commit` runs this.
+    Commit(CommitArgs),
     /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
     /// Measure how fast the network alone computes, on generated images in memory.
@@ -63,6 +70,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     main_exit(match cli.command {
         Command::Encode(args) => args.run(),
+        Command::Plan(args) => args.run(),
+        Command::Commit(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Measure(args) => args.run(),
         Command::Compare(args) => args.run(),
@@ -111,8 +120,30 @@ mod tests {
             "--tar t --pooling gem",
             "--parquet p --key-column k",
             "--regions r --whitening w",
+            "photos --part-images 5 --tasks 2 --task 1",
         ] {
             parse(good).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+        let task = |flags: &str| {
+            let words = ["ocelli-encoder", "encode", "--plan", "p"];
+            Cli::try_parse_from(words.into_iter().chain(flags.split_whitespace())).map(drop)
+        };
+        for good in ["", "--task 3", "--task 3 --workers 2 --device cpu --log warn"] {
+            task(good).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+        for bad in [
+            "photos",
+            "--list l",
+            "--out x.part",
+            "--sizes 448",
+            "--pack default",
+            "--output codes",
+            "--strict",
+            "--no-pixel-hashes",
+            "--part-images 5",
+            "--tasks 2",
+        ] {
+            assert!(task(bad).is_err(), "{bad:?}");
         }
         for bad in [
             "",
@@ -122,6 +153,8 @@ mod tests {
             "--tar t --key-column k",
             "--tar t --parquet p",
             "--list l --crop-first=half",
+            "photos --task 1",
+            "photos --tasks 2",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

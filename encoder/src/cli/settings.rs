@@ -191,7 +191,8 @@ impl RunArgs {
         Ok(config)
     }
 
-    fn layers(self, network: NetworkArgs, pack: Option<&Pack>) -> Result<Config> {
+    /// All layers over the defaults or a pack.
+    pub(super) fn layers(self, network: NetworkArgs, pack: Option<&Pack>) -> Result<Config> {
         let file = self.config.as_deref();
         let mut config = match pack {
             None => Config::load(file)?,

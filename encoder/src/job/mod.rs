@@ -7,6 +7,7 @@
 
 mod ordered;
 mod plan;
+mod planned;
 mod progress;
 mod regions;
 mod sink;
@@ -31,8 +32,9 @@ use ocelli_pictures::{Resizer, ViewOptions};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Wanted};
-pub use plan::Parts;
-use plan::{Description, Plan};
+use plan::Plan;
+pub use plan::{Description, Parts};
+pub use planned::{Planned, Proof};
 pub use regions::encode_regions;
 use sink::Sink;
 pub use summary::{JobSummary, StageSeconds};
@@ -77,14 +79,31 @@ pub struct JobOptions<'m> {
     pub model: Option<&'m Model>,
     /// Whether photos get hashes of their pixels ([`ocelli_pictures::Fingerprint`]).
     pub pixel_hashes: bool,
+    /// The job as it was planned, if it was: its parts must be those.
+    pub planned: Option<&'m Planned>,
+}
+
+/// Refuses region vectors of a network that whitens whole images only: each photo would be rejected
+/// for it.
+///
+/// # Errors
+/// `Invalid` with the flag that helps.
+pub fn check_kind(kind: PartKind, pipeline: &Pipeline) -> Result<()> {
+    if kind == PartKind::Regions && pipeline.network().head().image.is_some() {
+        return Err(Error::invalid(
+            "--output regions: these weights whiten whole images only; pass --no-head to run them \
+             without it",
+        ));
+    }
+    Ok(())
 }
 
 /// Encodes every image of `photos` under `pipeline`'s spec.
 ///
 /// # Errors
 /// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a
-/// folder of another job; `Invalid` if there is no image or, of a single part, all were rejected.
-/// Nothing is written then.
+/// folder of another job; a job that is not what was planned; `Invalid` if there is no image or, of
+/// a single part, all were rejected. Nothing is written then.
 pub fn encode(
     photos: Photos,
     pipeline: &Pipeline,
@@ -95,23 +114,17 @@ pub fn encode(
     let started = Instant::now();
     let device = pipeline.network().device();
     let skipped = photos.skipped();
-    let total = photos.count();
+    let total = options.planned.map_or(photos.count(), |planned| Some(planned.images()));
     let form = code_form(pipeline.spec(), output.kind, options.model)?;
     let plan = match options.parts {
         None => None,
         Some(parts) => {
-            let description = Description {
-                spec: pipeline.spec().canonical(),
-                device: device.kind().to_owned(),
-                output: output.kind.to_string(),
-                dtype: output.dtype.to_string(),
-                codes: form.clone(),
-                images_a_part: parts.images,
-                batch: options.batch,
-                max_pixels: view_options.max_pixels,
-                min_side: view_options.min_side,
-                input: photos.fingerprint()?,
-            };
+            let made_on = (pipeline.spec(), device.kind());
+            let description =
+                describe(&photos, made_on, view_options, output, options, parts.images)?;
+            if let Some(planned) = options.planned {
+                description.require_planned(planned.description())?;
+            }
             Some(Plan::open(&output.part, parts, total, &description)?)
         }
     };
@@ -156,6 +169,30 @@ pub fn encode(
     let summary = sink.finish(kept.into_inner(), has_images.into_inner(), started.elapsed())?;
     let skipped = skipped.load(Ordering::Relaxed);
     Ok(JobSummary { device: Some(device.to_string()), skipped, ..summary })
+}
+
+/// The description of a job's parts, made on a kind of device.
+fn describe(
+    photos: &Photos,
+    (spec, device): (&DescriptorSpec, &str),
+    view_options: &ViewOptions,
+    output: &Output,
+    options: &JobOptions<'_>,
+    images_a_part: u64,
+) -> Result<Description> {
+    Ok(Description {
+        spec: spec.canonical(),
+        device: device.to_owned(),
+        output: output.kind.to_string(),
+        dtype: output.dtype.to_string(),
+        codes: code_form(spec, output.kind, options.model)?,
+        images_a_part,
+        batch: options.batch,
+        max_pixels: view_options.max_pixels,
+        min_side: view_options.min_side,
+        pixel_hashes: options.pixel_hashes,
+        input: photos.fingerprint()?,
+    })
 }
 
 /// Facts that walking the input tells.

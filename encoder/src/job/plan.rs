@@ -31,7 +31,7 @@ pub struct Parts {
 /// machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Description {
+pub struct Description {
     pub(super) spec: String,
     /// Kind of the device that the network is on.
     pub(super) device: String,
@@ -42,13 +42,72 @@ pub(super) struct Description {
     pub(super) batch: usize,
     pub(super) max_pixels: u64,
     pub(super) min_side: u32,
+    /// Whether photos get hashes of their pixels.
+    pub(super) pixel_hashes: bool,
     /// Fingerprint of the input.
     pub(super) input: Hash,
 }
 
 impl Description {
+    /// Pixels of the largest image that is decoded, and the shortest side of an accepted one.
+    #[must_use]
+    pub fn limits(&self) -> (u64, u32) {
+        (self.max_pixels, self.min_side)
+    }
+
+    /// Images of equal shape that pass the network together, at most.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Kind of the device: `cpu` or `cuda`.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Whether photos get hashes of their pixels.
+    #[must_use]
+    pub fn pixel_hashes(&self) -> bool {
+        self.pixel_hashes
+    }
+
+    /// The fields in which `theirs` differs, each with both values.
+    fn differences(&self, theirs: &serde_json::Value) -> serde_json::Result<Vec<String>> {
+        let ours = serde_json::to_value(self)?;
+        let fields = ours.as_object().into_iter().flatten();
+        let differing = fields.filter(|(name, value)| theirs.get(name) != Some(value));
+        let named = differing.map(|(name, value)| {
+            let found = theirs.get(name).unwrap_or(&serde_json::Value::Null);
+            format!("{name} was {found}, now {value}")
+        });
+        Ok(named.collect())
+    }
+
+    /// Refuses what a task finds where it is not what was planned.
+    pub(super) fn require_planned(&self, planned: &Self) -> Result<()> {
+        let differing = serde_json::to_value(planned)
+            .and_then(|planned| self.differences(&planned))
+            .map_err(|e| Error::invalid(format!("the job cannot be described: {e}")))?;
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let input = match self.input == planned.input {
+            true => "",
+            false => {
+                ": a photo was added, removed or written since; put it back as it was, or plan \
+                 again into another folder"
+            }
+        };
+        Err(Error::invalid(format!(
+            "changed since the plan was made: {}{input}",
+            differing.join("; ")
+        )))
+    }
+
     /// Writes `job.json` into a new folder, or holds the one that is there against this.
-    fn claim(&self, folder: &Path) -> Result<()> {
+    pub(super) fn claim(&self, folder: &Path) -> Result<()> {
         if folder.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
             return Err(Error::invalid(format!(
                 "{}: expected a folder of parts (--part-images), found something else; \
@@ -61,7 +120,6 @@ impl Description {
         // Looked for before the description is read: another task writes the description first.
         let part = any_part(folder).map_err(Error::io(folder, "list"))?;
         let unwritable = |e| Error::invalid(format!("{}: cannot be written: {e}", path.display()));
-        let ours = serde_json::to_value(self).map_err(unwritable)?;
         match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 if let Some(part) = part {
@@ -72,6 +130,7 @@ impl Description {
                         folder.display()
                     )));
                 }
+                let ours = serde_json::to_value(self).map_err(unwritable)?;
                 let mut text = serde_json::to_vec_pretty(&ours).map_err(unwritable)?;
                 text.push(b'\n');
                 Ok(write_atomically(&path, &text)?)
@@ -85,15 +144,10 @@ impl Description {
                     theirs.entry("device").or_insert_with(|| "cpu".into());
                     // And those begun when every size was taken do not name the shortest side.
                     theirs.entry("min_side").or_insert_with(|| 0.into());
+                    // Those begun before it was written down may have them or not.
+                    theirs.entry("pixel_hashes").or_insert_with(|| self.pixel_hashes.into());
                 }
-                let fields = ours.as_object().into_iter().flatten();
-                let differing: Vec<String> = fields
-                    .filter(|(name, value)| theirs.get(name) != Some(value))
-                    .map(|(name, value)| {
-                        let found = theirs.get(name).unwrap_or(&serde_json::Value::Null);
-                        format!("{name} was {found}, now {value}")
-                    })
-                    .collect();
+                let differing = self.differences(&theirs).map_err(unwritable)?;
                 if differing.is_empty() {
                     return Ok(());
                 }

@@ -88,3 +88,35 @@ pub mod as_text {
         String::deserialize(d)?.parse().map_err(de::Error::custom)
     }
 }
+
+/// For `#[serde(with = "as_optional_text")]`: [`as_text`] of a value that may be missing.
+pub mod as_optional_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    /// Writes the text that a value displays, or nothing.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(ToString::to_string).serialize(s)
+    }
+
+    /// Parses a value from its text, if there is one.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and those of parsing the text.
+    pub fn deserialize<'de, T, D>(d: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(d)?;
+        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+    }
+}

@@ -57,7 +57,7 @@ impl IndexDir {
             time_ms,
         };
         if let Some(current) = self.current()? {
-            let model = self.open_model(&current.model)?;
+            let model = self.generation_model(&current.model)?;
             for entry in &current.shards {
                 let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
                 let dead = match current.tombstones.get(&entry.name) {
@@ -87,7 +87,7 @@ impl IndexDir {
             if new.is_empty() {
                 continue;
             }
-            let model = self.open_model(&generation.model)?;
+            let model = self.generation_model(&generation.model)?;
             for entry in new {
                 match self.holds(erasure, &model, entry) {
                     Ok(false) => {}
@@ -112,7 +112,7 @@ impl IndexDir {
         current: Option<&Generation>,
     ) -> Result<()> {
         let Some(current) = current else { return Ok(()) };
-        let model = self.open_model(&current.model)?;
+        let model = self.generation_model(&current.model)?;
         for name in self.storage.list("shards")? {
             if named.contains(&name) {
                 continue;

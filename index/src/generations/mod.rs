@@ -108,6 +108,30 @@ impl IndexDir {
         self.storage.local_path(&names::model(model, Some(codec)))
     }
 
+    /// Opens a model, with one of its fine codecs if that is named.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`]; [`Error::ModelMismatch`] and [`Error::FineCodecMismatch`] where
+    /// the file holds another one than its name says.
+    pub fn model(&self, model: &Hash, codec: Option<&Hash>) -> Result<Model> {
+        let path = match codec {
+            Some(codec) => self.fine_model_path(model, codec)?,
+            None => self.model_path(model)?,
+        };
+        let opened = Model::open(&path)?;
+        if opened.hash() != *model {
+            return Err(Error::ModelMismatch { path, expected: *model, found: opened.hash() });
+        }
+        let Some(codec) = codec else { return Ok(opened) };
+        match opened.fine_codec().map(FineCodec::hash) {
+            Some(found) if found == *codec => Ok(opened),
+            Some(found) => {
+                Err(Error::FineCodecMismatch { path, expected: codec.to_string(), found })
+            }
+            None => Err(Error::corrupt(&path, format!("no fine codec, expected {codec}"))),
+        }
+    }
+
     /// Local file of a shard.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! A plan and what stands beside it, in a file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::job::Plan;
+use super::job::{Plan, check_maker};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::write_atomically;
@@ -23,6 +24,9 @@ pub struct Estimate {
     pub seconds: u64,
 }
 
+/// Missing tasks that are named.
+const MAX_MISSING: usize = 8;
+
 /// A plan, where its inputs lie, and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,9 +37,9 @@ pub struct PlanFile {
     pub plan: Plan,
     /// The files of its inputs, in the plan's order.
     pub inputs: Vec<PathBuf>,
-    /// The file of its model, if it needs one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
+    /// Other files that its tasks read, by what they are: the weights of a network, a model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<String, PathBuf>,
     /// The index directory, or the file or folder that the job makes.
     pub out: PathBuf,
     /// Generation that was current; the commit replaces it and no other.
@@ -59,7 +63,7 @@ impl PlanFile {
             hash: plan.hash()?,
             plan,
             inputs,
-            model: None,
+            places: BTreeMap::new(),
             out: out.to_owned(),
             parent: None,
             memory_budget_bytes: 0,
@@ -86,12 +90,8 @@ impl PlanFile {
         // Another version may have other fields.
         let maker: Maker = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(path, format!("not a plan: {e}")))?;
-        let job = super::job::Job::Train(super::job::TrainJob {
-            inputs: Vec::new(),
-            options: std::collections::BTreeMap::new(),
-        });
-        let by = Plan { format: maker.plan.format, program: maker.plan.program, job };
-        by.check().map_err(|what| Error::invalid(format!("{}: {what}", path.display())))?;
+        check_maker(maker.plan.format, &maker.plan.program)
+            .map_err(|what| Error::invalid(format!("{}: {what}", path.display())))?;
         let file: Self = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(path, format!("not a plan: {e}")))?;
         let found = file.plan.hash()?;
@@ -102,6 +102,22 @@ impl PlanFile {
             ));
         }
         Ok(file)
+    }
+
+    /// The error of a commit that finds tasks that have not ended, of which some are named. `path`
+    /// is the plan's.
+    pub fn missing(&self, path: &Path, missing: &[u32]) -> Error {
+        let named: Vec<String> = missing.iter().take(MAX_MISSING).map(u32::to_string).collect();
+        let more = missing.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Error::invalid(format!(
+            "{} of {} tasks have not ended: {}{more}; run ocelli task --plan {} --task {}",
+            missing.len(),
+            self.plan.tasks(),
+            named.join(", "),
+            path.display(),
+            missing.first().unwrap_or(&0)
+        ))
     }
 
     /// Writes the plan, whole or not at all.

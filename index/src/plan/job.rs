@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::JobSettings;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::generations::Dba;
 
-/// Version of plans: 1.
-const FORMAT: u32 = 1;
+/// Version of plans: 2.
+const FORMAT: u32 = 2;
 /// The version of this program. Two versions do not work on one plan: their bytes could differ.
 pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
@@ -17,7 +18,7 @@ pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Version of the plan's format: 1.
+    /// Version of the plan's format: 2.
     pub format: u32,
     /// Version of the program that planned.
     pub program: String,
@@ -102,20 +103,25 @@ pub struct BuildJob {
 pub struct TrainJob {
     /// The inputs, in the order of their rows.
     pub inputs: Vec<PlanInput>,
-    /// The options, each by its name as on the command line.
-    pub options: std::collections::BTreeMap<String, String>,
+    /// SHA-256 of the file of the model that is kept and gets finer codes only, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Hash>,
+    /// The settings of the training, as the trainer writes them.
+    pub settings: JobSettings,
 }
 
 /// Parts of photos.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncodeJob {
-    /// SHA-256 of the sorted list of photos.
+    /// Hash of what the photos are, as far as that is known without reading them.
     pub photos: Hash,
-    /// Photos of each part, as a range of that list.
-    pub parts: Vec<Range<u64>>,
-    /// The options, each by its name as on the command line.
-    pub options: std::collections::BTreeMap<String, String>,
+    /// Photos of the input, at least 1.
+    pub images: u64,
+    /// Photos of each part, in the order of the input; the last part may have fewer. At least 1.
+    pub part_images: u64,
+    /// The settings of the job, as the encoder writes them.
+    pub settings: JobSettings,
 }
 
 /// Groups of shards merged, each into one.
@@ -148,25 +154,10 @@ impl Plan {
     pub fn tasks(&self) -> u32 {
         match &self.job {
             Job::Build(job) => job.shards.len() as u32,
-            Job::Encode(job) => job.parts.len() as u32,
+            Job::Encode(job) => job.tasks(),
             Job::Compact(job) => job.groups.len() as u32,
             Job::Train(_) => 1,
         }
-    }
-
-    /// Whether this program made the plan, or why it must not work on it.
-    pub(super) fn check(&self) -> std::result::Result<(), String> {
-        if self.format != FORMAT {
-            return Err(format!("a plan of format {}, expected {FORMAT}", self.format));
-        }
-        if self.program != PROGRAM {
-            return Err(format!(
-                "planned by Ocelli {}, this is {PROGRAM}: expected one version for a plan and all \
-                 its tasks; plan again",
-                self.program
-            ));
-        }
-        Ok(())
     }
 
     /// The name of the job's kind.
@@ -177,6 +168,28 @@ impl Plan {
             Job::Encode(_) => "encode",
             Job::Compact(_) => "compact",
         }
+    }
+}
+
+/// Whether this program makes plans as that of `format` and `program`, or why it must not work on
+/// one.
+pub(super) fn check_maker(format: u32, program: &str) -> std::result::Result<(), String> {
+    if format != FORMAT {
+        return Err(format!("a plan of format {format}, expected {FORMAT}: plan again"));
+    }
+    if program != PROGRAM {
+        return Err(format!(
+            "planned by Ocelli {program}, this is {PROGRAM}: expected one version for a plan and \
+             all its tasks; plan again"
+        ));
+    }
+    Ok(())
+}
+
+impl EncodeJob {
+    /// Parts, and so tasks: as many as there are numbers of tasks, where there would be more.
+    fn tasks(&self) -> u32 {
+        u32::try_from(self.images.div_ceil(self.part_images.max(1))).unwrap_or(u32::MAX)
     }
 }
 

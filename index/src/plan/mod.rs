@@ -8,11 +8,13 @@
 mod file;
 mod job;
 mod record;
+mod settings;
 mod task;
 #[cfg(test)]
 mod tests;
 
 pub use file::{Estimate, PlanFile};
 pub use job::{BuildJob, CompactJob, EncodeJob, Job, Mode, Plan, PlanInput, TrainJob};
-pub use record::{TaskRecord, WorkArea};
+pub use record::{MadeModel, PlanMark, TaskRecord, WorkArea};
+pub use settings::JobSettings;
 pub use task::{JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID, task_number};

@@ -1,6 +1,8 @@
-//! Records of tasks: a small one each; and the sorted runs of tasks that have not ended.
+//! The mark of a plan, which is there from when it is made; records of tasks, a small one each; and
+//! the sorted runs of tasks that have not ended.
 //!
 //! ```text
+//! work/<plan hash>/plan.json          the mark of the plan
 //! work/<plan hash>/task-00003.json    the record of a task that has ended
 //! work/<plan hash>/task-00003/        runs of one that has not
 //! ```
@@ -12,11 +14,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::file::PlanFile;
 use super::job::PROGRAM;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::base::times::BuildSeconds;
 use crate::files::container::write_atomically;
+use crate::generations::IndexDir;
 use crate::shard::ShardEntry;
 
 /// The field of a stored record that has the version of the program that wrote it.
@@ -34,6 +38,9 @@ pub struct TaskRecord {
     pub shard: Option<ShardEntry>,
     /// Smallest and largest id of its rows.
     pub ids: Option<(u64, u64)>,
+    /// The model, if the task makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<MadeModel>,
     /// Processor time of the attempt that ended the task, by stage. Of no other file's content.
     #[serde(default, skip_serializing_if = "BuildSeconds::is_empty")]
     pub stage_seconds: BuildSeconds,
@@ -71,6 +78,35 @@ impl TaskRecord {
     }
 }
 
+/// The model that a task has made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeModel {
+    /// Name of its file in the place of the plan's work, by its content.
+    pub name: String,
+    /// Hash of the model.
+    pub hash: Hash,
+    /// SHA-256 of its file, finer codes and notes included.
+    pub sha256: Hash,
+    /// Size of its file.
+    pub bytes: u64,
+}
+
+/// The facts of a plan that has not been committed, in the place of its work. So others know of it
+/// before its first task begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanMark {
+    /// The plan.
+    pub plan: Hash,
+    /// Kind of the plan.
+    pub kind: String,
+    /// Number of its tasks.
+    pub tasks: u32,
+    /// Version of the program that planned.
+    pub program: String,
+}
+
 /// The place where tasks of a plan leave their records and runs.
 #[derive(Clone, Debug)]
 pub struct WorkArea {
@@ -82,6 +118,13 @@ impl WorkArea {
     /// The place of a plan in an index directory.
     pub fn new(root: &Path, plan: Hash) -> Self {
         Self { folder: root.join("work").join(plan.to_string()), plan }
+    }
+
+    /// The place of a plan whose result is the file `out`: beside it, in `<out>.work/`.
+    pub fn beside(out: &Path, plan: Hash) -> Self {
+        let mut all = out.as_os_str().to_owned();
+        all.push(".work");
+        Self { folder: PathBuf::from(all).join(plan.to_string()), plan }
     }
 
     /// The folder, which need not exist.
@@ -97,13 +140,34 @@ impl WorkArea {
         fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, "create", e))
     }
 
+    /// Leaves the mark of a plan.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(&self, file: &PlanFile) -> Result<()> {
+        self.create()?;
+        let mark = PlanMark {
+            plan: self.plan,
+            kind: file.plan.kind().to_owned(),
+            tasks: file.plan.tasks(),
+            program: file.plan.program.clone(),
+        };
+        self.write("plan.json", &mark)
+    }
+
+    /// The mark of the plan, if there is one that this program understands.
+    pub fn mark(&self) -> Option<PlanMark> {
+        let bytes = fs::read(self.folder.join("plan.json")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// The folder of a task's runs.
     pub fn runs(&self, task: u32) -> PathBuf {
         self.folder.join(format!("task-{task:05}"))
     }
 
-    fn record_path(&self, task: u32) -> PathBuf {
-        self.folder.join(format!("task-{task:05}.json"))
+    fn record_name(task: u32) -> String {
+        format!("task-{task:05}.json")
     }
 
     /// The record of a task, if it has ended.
@@ -112,7 +176,7 @@ impl WorkArea {
     /// [`Error::Io`]; [`Error::Corrupt`] if the file is no record of this plan and task; those of
     /// [`TaskRecord::read`].
     pub fn record(&self, task: u32) -> Result<Option<TaskRecord>> {
-        let path = self.record_path(task);
+        let path = self.folder.join(Self::record_name(task));
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -131,6 +195,19 @@ impl WorkArea {
         Ok(Some(record))
     }
 
+    /// The record of a task whose shard the index still has, if the task made one.
+    ///
+    /// # Errors
+    /// Those of [`Self::record`]; those of looking at the shard.
+    pub fn ended(&self, task: u32, index: &IndexDir) -> Result<Option<TaskRecord>> {
+        let Some(record) = self.record(task)? else { return Ok(None) };
+        let is_there = match &record.shard {
+            Some(shard) => index.shard_version(&shard.name)?.is_some(),
+            None => true,
+        };
+        Ok(is_there.then_some(record))
+    }
+
     /// Writes the record of a task, and removes its runs.
     ///
     /// # Errors
@@ -140,8 +217,14 @@ impl WorkArea {
         let json = record
             .to_json()
             .map_err(|e| Error::invalid(format!("a record cannot be written: {e}")))?;
-        write_atomically(&self.record_path(record.task), &json)?;
+        write_atomically(&self.folder.join(Self::record_name(record.task)), &json)?;
         self.remove_runs(record.task)
+    }
+
+    fn write(&self, name: &str, facts: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_vec_pretty(facts)
+            .map_err(|e| Error::invalid(format!("{name} cannot be written: {e}")))?;
+        write_atomically(&self.folder.join(name), &json)
     }
 
     /// Removes the runs of a task.

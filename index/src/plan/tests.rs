@@ -1,10 +1,68 @@
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 use super::*;
 
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    m: usize,
+    step: String,
+    opq: Option<bool>,
+}
+
+fn settings() -> Settings {
+    Settings { m: 16, step: "0.1".to_owned(), opq: None }
+}
+
 fn plan() -> Plan {
-    let options = BTreeMap::from([("m".to_owned(), "16".to_owned())]);
-    Plan::new(Job::Train(TrainJob { inputs: Vec::new(), options }))
+    let settings = JobSettings::of(&settings()).unwrap();
+    Plan::new(Job::Train(TrainJob { inputs: Vec::new(), base: None, settings }))
+}
+
+#[test]
+fn settings_come_back_bit_by_bit() {
+    let kept = JobSettings::of(&settings()).unwrap();
+    assert_eq!(kept.read::<Settings>().unwrap(), settings());
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Other {
+        bins: Vec<f64>,
+    }
+    assert!(kept.read::<Other>().unwrap_err().to_string().contains("plan again"));
+    let error = JobSettings::of(&Other { bins: vec![1.0, 0.1] }).unwrap_err().to_string();
+    assert!(error.contains("a fraction"), "{error}");
+    assert!(JobSettings::of(&7).is_err());
+}
+
+#[test]
+fn tasks_of_an_encoding_are_its_parts() {
+    let hash = crate::base::hash::Hash::of(b"photos");
+    let tasks = |images, part_images| {
+        let settings = JobSettings::default();
+        Plan::new(Job::Encode(EncodeJob { photos: hash, images, part_images, settings })).tasks()
+    };
+    assert_eq!([tasks(1, 10), tasks(10, 10), tasks(11, 10), tasks(100, 1)], [1, 1, 2, 100]);
+}
+
+/// What others see of a plan before its first task: in the index directory, or beside a file.
+#[test]
+fn a_plan_leaves_a_mark() {
+    let tmp = tempfile::tempdir().unwrap();
+    let file = PlanFile::new(plan(), Vec::new(), tmp.path()).unwrap();
+    for work in [
+        WorkArea::new(tmp.path(), file.hash),
+        WorkArea::beside(&tmp.path().join("a.model"), file.hash),
+    ] {
+        assert_eq!(work.mark(), None);
+        work.begin(&file).unwrap();
+        let mark = work.mark().unwrap();
+        assert_eq!((mark.plan, mark.kind.as_str(), mark.tasks), (file.hash, "train", 1));
+        assert_eq!(work.record(0).unwrap(), None);
+        work.remove().unwrap();
+        assert!(!work.folder().parent().unwrap().exists());
+    }
+    let beside = WorkArea::beside(&tmp.path().join("a.model"), file.hash);
+    assert!(beside.folder().starts_with(tmp.path().join("a.model.work")));
 }
 
 #[test]
@@ -21,7 +79,8 @@ fn a_plan_comes_back_and_is_not_changed_in_silence() {
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
         PlanFile::read(&path).unwrap_err().to_string()
     };
-    assert!(error("\"16\"", "\"32\"").contains("it was changed"));
+    assert!(error("\"m\": 16", "\"m\": 32").contains("it was changed"));
+    assert!(error("\"format\": 2", "\"format\": 1").contains("a plan of format 1, expected 2"));
     let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(error(&version, "\"9.9.9\"").contains("planned by Ocelli 9.9.9"));
     assert!(error("\"plan\"", "\"plant\"").contains("not a plan"));
@@ -38,7 +97,9 @@ fn records_of_another_version_are_refused_by_name() {
     let hash = crate::base::hash::Hash::of(b"plan");
     let work = WorkArea::new(tmp.path(), hash);
     let stage_seconds = Default::default();
-    let record = TaskRecord { plan: hash, task: 2, shard: None, ids: Some((3, 9)), stage_seconds };
+    let (shard, model) = (None, None);
+    let ids = Some((3, 9));
+    let record = TaskRecord { plan: hash, task: 2, shard, ids, model, stage_seconds };
     work.end_task(&record).unwrap();
     assert_eq!(work.record(2).unwrap(), Some(record.clone()));
 

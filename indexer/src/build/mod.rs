@@ -18,6 +18,7 @@ use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 pub use options::BuildOptions;
 pub use rows::OnDuplicate;
+pub(crate) use rows::place;
 pub use shards::BuildReport;
 use shards::build_with;
 pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};

@@ -228,7 +228,7 @@ fn source_of<'a>(sources: &[Source<'a>], row: u64) -> Option<(Source<'a>, usize)
 }
 
 /// The part and image of a row, by its number in plan order.
-pub(super) fn place(sources: &[Source<'_>], row: u64) -> String {
+pub(crate) fn place(sources: &[Source<'_>], row: u64) -> String {
     match source_of(sources, row) {
         Some((source, image)) => format!("{} (image {image})", source.path().display()),
         None => format!("row {row}"),

@@ -227,6 +227,14 @@ impl OpenSource {
         )))
     }
 
+    /// The part, if the input is one.
+    pub(crate) fn into_part(self) -> Option<Part> {
+        match self {
+            Self::Part(part) => Some(*part),
+            Self::Vectors(_) => None,
+        }
+    }
+
     /// The rows.
     pub(crate) fn source(&self) -> Source<'_> {
         match self {

@@ -99,7 +99,7 @@ impl<'a> Tasks<'a> {
         neighbours: Option<&Neighbours>,
         progress: ProgressFn<'_>,
     ) -> Result<TaskRecord> {
-        if let Some(record) = self.done(task)? {
+        if let Some(record) = self.work.ended(task, self.index)? {
             self.work.remove_runs(task)?;
             return Ok(record);
         }
@@ -107,7 +107,7 @@ impl<'a> Tasks<'a> {
         match self.build(task, neighbours, progress) {
             Ok(record) => Ok(record),
             // Another process that did the same task has ended it, and took the runs away.
-            Err(error) => self.done(task)?.ok_or(error),
+            Err(error) => self.work.ended(task, self.index)?.ok_or(error),
         }
     }
 
@@ -124,6 +124,7 @@ impl<'a> Tasks<'a> {
             task,
             shard: None,
             ids: None,
+            model: None,
             stage_seconds: BuildSeconds::default(),
         };
         // A shard has rows.
@@ -149,16 +150,6 @@ impl<'a> Tasks<'a> {
         record.stage_seconds = self.times.seconds().since(&before);
         self.work.end_task(&record)?;
         Ok(record)
-    }
-
-    /// The record of a task whose shard is there.
-    fn done(&self, task: u32) -> Result<Option<TaskRecord>> {
-        let Some(record) = self.work.record(task)? else { return Ok(None) };
-        let is_there = match &record.shard {
-            Some(shard) => self.index.shard_version(&shard.name)?.is_some(),
-            None => true,
-        };
-        Ok(is_there.then_some(record))
     }
 
     fn builder(&self, task: u32) -> Result<ShardBuilder<'a>> {

@@ -109,6 +109,8 @@ pub(crate) struct Comparisons {
     pub(crate) near: f64,
     /// Centroids with centroids.
     pub(crate) centroids: f64,
+    /// Centroids whose neighbours are chosen: a number, without coordinates.
+    pub(crate) choices: f64,
 }
 
 impl Comparisons {
@@ -119,10 +121,12 @@ impl Comparisons {
             return Self { all: d * n * k * niter, ..Self::default() };
         }
         let later = (niter - 1.0).max(0.0);
+        let choices = k * (later / near::SERVE as f64).ceil();
         Self {
             all: d * n * k,
             near: d * n * later * near::COUNT as f64,
-            centroids: d * k * k * (later / near::SERVE as f64).ceil(),
+            centroids: d * k * choices,
+            choices,
         }
     }
 }
@@ -135,6 +139,7 @@ impl std::ops::Add for Comparisons {
             all: self.all + other.all,
             near: self.near + other.near,
             centroids: self.centroids + other.centroids,
+            choices: self.choices + other.choices,
         }
     }
 }

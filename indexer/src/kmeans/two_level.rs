@@ -156,6 +156,7 @@ impl Comparisons {
             all: n * d * options.kmeans.niter as f64 * (groups + share),
             near: n * d * (options.rounds * options.neighbours) as f64 * share,
             centroids: d * groups * groups,
+            choices: groups,
         }
     }
 }

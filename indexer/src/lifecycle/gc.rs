@@ -6,10 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli_index::{ERASED, FOLDERS, GarbageObject, IndexDir, Keep, TaskRecord, container};
+use ocelli_index::{
+    ERASED, FOLDERS, GarbageObject, Hash, IndexDir, Keep, TaskRecord, WorkArea, container,
+};
 use serde::Serialize;
 
 use crate::{Error, Result};
+
+/// Time after which a plan is given up that nobody has worked on: it may wait in a queue for days.
+pub(super) const PLAN_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// Options of [`gc`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +23,20 @@ pub struct GcOptions {
     pub keep_generations: usize,
     /// The age in seconds below which a file stays that no generation names.
     pub min_age_s: u64,
+    /// The age in seconds from which a plan is given up that nobody has worked on since.
+    pub plan_age_s: u64,
     /// Files are removed; else they are only named.
     pub remove: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> Self {
-        Self { keep_generations: 2, min_age_s: 24 * 3600, remove: false }
+        Self {
+            keep_generations: 2,
+            min_age_s: 24 * 3600,
+            plan_age_s: PLAN_AGE.as_secs(),
+            remove: false,
+        }
     }
 }
 
@@ -35,6 +47,24 @@ pub struct GcFile {
     pub name: String,
     /// Size in bytes.
     pub bytes: u64,
+}
+
+/// A plan that was not committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GcPlan {
+    /// Hash of the plan.
+    pub plan: String,
+    /// Kind of the plan; none for a build or compaction without a plan, and for plans of other
+    /// versions.
+    pub kind: Option<String>,
+    /// Number of its tasks, where that is known.
+    pub tasks: Option<u32>,
+    /// Tasks that have ended.
+    pub ended: u32,
+    /// Seconds since something was done for it.
+    pub idle_s: u64,
+    /// Whether it is given up: the records of its tasks go, and their shards are judged as others.
+    pub given_up: bool,
 }
 
 /// The result of [`gc`].
@@ -54,6 +84,8 @@ pub struct GcReport {
     pub bytes: u64,
     /// Files that no generation names and that are too young to go.
     pub young: Vec<GcFile>,
+    /// Plans that were not committed. Models and shards of those that are not given up stay.
+    pub plans: Vec<GcPlan>,
 }
 
 /// Finds the files of the index at `dir` that nobody needs, and removes them if
@@ -65,15 +97,29 @@ pub struct GcReport {
 /// read: nothing is removed then.
 pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     let index = IndexDir::open(dir)?;
-    let (plans, shards) = plans_under_way(dir)?;
+    let (mut plans, mut given_up, mut shards) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for folder in entries(&dir.join("work"))? {
+        let (plan, made) = look_at(dir, &folder, options)?;
+        match plan.given_up {
+            true => given_up.push(folder),
+            false => shards.extend(made),
+        }
+        plans.push(plan);
+    }
+    plans.sort_by(|a, b| a.plan.cmp(&b.plan));
     let keep = Keep {
         generations: options.keep_generations,
         shards,
-        models: plans,
+        models: plans.iter().any(|plan| !plan.given_up),
         min_age: Duration::from_secs(options.min_age_s),
     };
     let garbage = index.collect_garbage(&keep, options.remove)?;
     if options.remove {
+        for folder in &given_up {
+            remove_plan(folder)?;
+        }
+        // Only if no plan is left.
+        let _ = fs::remove_dir(dir.join("work"));
         // What killed writers left has no name to be judged by.
         for folder in FOLDERS.into_iter().chain([ERASED]) {
             container::sweep(&dir.join(folder));
@@ -92,37 +138,62 @@ pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
         bytes: gone.iter().map(|file| file.bytes).sum(),
         files: gone,
         young,
+        plans,
     })
 }
 
-/// Whether there are plans that are not committed yet, and the shards that their tasks have made.
-fn plans_under_way(dir: &Path) -> Result<(bool, BTreeSet<String>)> {
-    let mut shards = BTreeSet::new();
-    let plans = entries(&dir.join("work"))?;
-    for plan in &plans {
-        for path in entries(plan)? {
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let bytes = match fs::read(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                read => read.map_err(Error::io("read", &path))?,
-            };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            match TaskRecord::read(&path, &bytes) {
-                Ok(record) => shards.extend(record.shard.map(|shard| shard.name)),
-                // Other files of plans name no shards.
-                Err(_) if !name.starts_with("task-") => {}
-                Err(error) => {
-                    return Err(Error::Invalid(format!(
-                        "{error}; nothing was removed: commit the plan, or remove its folder if \
-                         nobody works on it"
-                    )));
-                }
-            }
+/// The plan whose work is in `folder`, and the shards that its tasks have made.
+fn look_at(dir: &Path, folder: &Path, options: &GcOptions) -> Result<(GcPlan, Vec<String>)> {
+    let (mut ended, mut shards) = (0, Vec::new());
+    for path in entries(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Other files of plans name no shards.
+        if !name.starts_with("task-") || !name.ends_with(".json") {
+            continue;
         }
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            read => read.map_err(Error::io("read", &path))?,
+        };
+        let record = TaskRecord::read(&path, &bytes).map_err(|error| {
+            Error::Invalid(format!(
+                "{error}; nothing was removed: commit the plan, or remove its folder if nobody \
+                 works on it"
+            ))
+        })?;
+        ended += 1;
+        shards.extend(record.shard.map(|shard| shard.name));
     }
-    Ok((!plans.is_empty(), shards))
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mark = name.parse::<Hash>().ok().and_then(|plan| WorkArea::new(dir, plan).mark());
+    let idle_s = idle(folder).as_secs();
+    let plan = GcPlan {
+        plan: name,
+        kind: mark.as_ref().map(|mark| mark.kind.clone()),
+        tasks: mark.map(|mark| mark.tasks),
+        ended,
+        idle_s,
+        given_up: idle_s >= options.plan_age_s,
+    };
+    Ok((plan, shards))
+}
+
+/// Time since something was written to a file, or anywhere in a folder; none by a clock that went
+/// back.
+fn idle(path: &Path) -> Duration {
+    let Ok(facts) = fs::symlink_metadata(path) else { return Duration::MAX };
+    let written = facts.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+    let inside = if facts.is_dir() { fs::read_dir(path).ok() } else { None };
+    let inside = inside.into_iter().flatten().flatten().map(|entry| idle(&entry.path()));
+    inside.fold(written, Duration::min)
+}
+
+/// Removes the work of a plan that is given up.
+fn remove_plan(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", folder)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// What is in a folder; nothing if there is none.

@@ -23,5 +23,5 @@ pub use change::{RollbackReport, rollback};
 pub use compact::{CompactOptions, CompactReport, compact};
 pub use delete::{DeleteReport, EraseReport, delete, delete_listed};
 pub use fit::Fit;
-pub use gc::{GcFile, GcOptions, GcReport, gc};
+pub use gc::{GcFile, GcOptions, GcPlan, GcReport, gc};
 pub use rebuild::{RebuildReport, rebuild, rebuild_gated};

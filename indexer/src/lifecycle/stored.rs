@@ -144,10 +144,8 @@ impl<'a> Again<'a> {
         let number = self.records.len() as u32;
         let start = |task: u32| self.rows * u64::from(task) / u64::from(self.shards);
         let range = start(number)..start(number + 1);
-        let record = self.work.record(number)?;
-        if let Some(shard) = record.and_then(|record| record.shard)
-            && self.index.shard_version(&shard.name)?.is_some()
-        {
+        let ended = self.work.ended(number, self.index)?;
+        if ended.is_some_and(|record| record.shard.is_some()) {
             return Ok(Task { number, from: range.end, range, builder: None });
         }
         let builder = match self.memory.sort_bytes {
@@ -207,6 +205,7 @@ impl<'a> Again<'a> {
             task: task.number,
             shard,
             ids,
+            model: None,
             stage_seconds: BuildSeconds::default(),
         };
         self.work.end_task(&record)?;

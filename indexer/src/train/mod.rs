@@ -1,5 +1,6 @@
 //! Training a model: transform, coarse centroids, product quantizer.
 
+mod options;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::kmeans::Comparisons;
 use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
 use crate::threads::pool;
 use crate::{BoxError, Error, ProgressFn, Result};
+pub use options::TrainOptions;
 use steps::{Rows, Stages, Transform};
 
 /// Rows per centroid below which k-means fits noise: FAISS's `min_points_per_centroid`.
@@ -67,77 +69,6 @@ pub type LearnOpq<'a> = &'a (dyn Fn(OpqRows<'_>) -> std::result::Result<Vec<f32>
 /// Always.
 pub fn no_opq(_: OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> {
     Err("expected a learner of the rotation of OPQ, found none".into())
-}
-
-/// Options of a training.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainOptions {
-    /// Coarse centroids (inverted lists); 0: as many as [`auto_nlist`] says for the training rows.
-    pub nlist: usize,
-    /// Sub-quantizers; divides the dimension after the transform.
-    pub m: usize,
-    /// Codewords of each: 256 (a byte) or 16 (half a byte).
-    pub ksub: usize,
-    /// Keep the first so many coordinates of each vector, and divide them by their norm; 0: all.
-    /// None: as many as suit the codes ([`dim_for_codes`](crate::dim_for_codes)), for descriptors
-    /// whose coordinates are sorted by a whitening, without PCA and without finer codes.
-    pub dim: Option<usize>,
-    /// Whether the model will get finer codes: their bytes tell of more dimensions.
-    pub finer: bool,
-    /// Reduce to so many dimensions by PCA first; 0: no PCA.
-    pub pca: usize,
-    /// Divide by the norm again after the transform.
-    pub renormalize: bool,
-    /// The way in which coarse centroids are trained.
-    pub coarse: CoarseKmeans,
-    /// None: inner product for descriptors of a network, L2 for vectors from elsewhere.
-    pub metric: Option<Metric>,
-    /// Learn a rotation (OPQ), after the PCA if there is one. None: for descriptors of a
-    /// network that are not whitened, where it was found to help.
-    pub opq: Option<bool>,
-    /// OPQ rounds.
-    pub opq_niter: usize,
-    /// k-means iterations.
-    pub niter: usize,
-    /// Seed of sample and k-means.
-    pub seed: u32,
-    /// Threads; 0: one per core. Without OPQ, which is FAISS's, the result does not depend on it.
-    pub threads: usize,
-    /// Rows to train on at most; 0: all.
-    pub max_rows: usize,
-    /// Train even on fewer than 39 different rows per codeword or coarse centroid.
-    pub force: bool,
-}
-
-impl Default for TrainOptions {
-    fn default() -> Self {
-        Self {
-            nlist: 0,
-            m: 32,
-            ksub: KSUB,
-            dim: None,
-            finer: false,
-            pca: 0,
-            renormalize: false,
-            coarse: CoarseKmeans::Auto,
-            metric: None,
-            opq: None,
-            opq_niter: 20,
-            niter: 25,
-            seed: 1234,
-            threads: 0,
-            max_rows: 1_000_000,
-            force: false,
-        }
-    }
-}
-
-impl TrainOptions {
-    /// Bytes of a code.
-    #[must_use]
-    pub fn code_bytes(&self) -> usize {
-        if self.ksub == 16 { self.m.div_ceil(2) } else { self.m }
-    }
 }
 
 /// The metric by default: inner product for those of a
@@ -238,16 +169,9 @@ pub fn train(
     let start = Instant::now();
     let spec = common_spec(parts)?;
     let dim = spec.dim();
-    let rows_available = count_rows(parts);
-    let rows =
-        if options.max_rows == 0 { rows_available } else { options.max_rows.min(rows_available) };
     let nlist_auto = options.nlist == 0;
-    let nlist = if nlist_auto { auto_nlist(rows) } else { options.nlist };
-    let opq = Some(options.opq.unwrap_or_else(|| default_opq(spec)));
-    let (kept, reason) = choose_dim(options, spec);
-    let options = &TrainOptions { nlist, opq, dim: Some(kept), ..options.clone() };
-    let TrainOptions { m, ksub, .. } = *options;
-    check_options(options, spec, rows)?;
+    let (options, reason) = &settle(parts, options)?;
+    let TrainOptions { nlist, m, ksub, .. } = *options;
 
     let pool = pool(options.threads)?;
     let mut stages = Stages { progress, seconds: Vec::new() };
@@ -264,6 +188,7 @@ pub fn train(
         Ok::<_, Error>((transform, z, coarse, quantizer))
     })?;
 
+    let rows_available = count_rows(parts);
     let metric = options.metric.unwrap_or_else(|| default_metric(spec));
     let model = Model::from_parts(ModelParts {
         spec: spec.clone(),
@@ -292,7 +217,7 @@ pub fn train(
         m,
         ksub,
         code_bytes: options.code_bytes(),
-        reasons: reason.into_iter().collect(),
+        reasons: reason.iter().cloned().collect(),
         warnings: too_many(options, spec, z.d).into_iter().collect(),
         variance_kept: transform.variance_kept,
         opq: options.opq == Some(true),
@@ -302,6 +227,51 @@ pub fn train(
         seconds: start.elapsed().as_secs_f64(),
     };
     Ok((model, report))
+}
+
+/// The options with what follows from the parts, and the reason for the dimension if that was
+/// chosen. All that can be refused without reading rows is refused.
+fn settle(parts: &[Part], options: &TrainOptions) -> Result<(TrainOptions, Option<String>)> {
+    let spec = common_spec(parts)?;
+    let rows = match options.max_rows {
+        0 => count_rows(parts),
+        most => most.min(count_rows(parts)),
+    };
+    let nlist = if options.nlist == 0 { auto_nlist(rows) } else { options.nlist };
+    let opq = Some(options.opq.unwrap_or_else(|| default_opq(spec)));
+    let (kept, reason) = choose_dim(options, spec);
+    let options = TrainOptions { nlist, opq, dim: Some(kept), ..options.clone() };
+    check_options(&options, spec, rows)?;
+    Ok((options, reason))
+}
+
+/// Facts of a training that are known before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    /// Rows trained on.
+    pub(crate) rows: usize,
+    /// Coarse centroids.
+    pub(crate) nlist: usize,
+    /// Dimension after the transform.
+    pub(crate) d: usize,
+    /// Whether a rotation is learned.
+    pub(crate) opq: bool,
+}
+
+/// Facts of a training of `parts`.
+///
+/// # Errors
+/// Those of [`train`] that are found without reading rows.
+pub(crate) fn outline(parts: &[Part], options: &TrainOptions) -> Result<Outline> {
+    let dim = common_spec(parts)?.dim();
+    let (settled, _) = settle(parts, options)?;
+    let rows = count_rows(parts);
+    Ok(Outline {
+        rows: if options.max_rows == 0 { rows } else { rows.min(options.max_rows) },
+        nlist: settled.nlist,
+        d: reduced_dim(&settled, dim),
+        opq: settled.opq == Some(true),
+    })
 }
 
 /// What k-means compares to train a model under `options` on so many rows of `d` coordinates.

@@ -5,6 +5,7 @@ mod fine;
 mod judge;
 mod life;
 mod plan;
+mod plan_train;
 mod range;
 mod support;
 mod train;

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{BuildStage, Hash, Mode, Model, PlanFile, Shard, ShardBuilder, Snapshot};
-use ocelli_indexer::lifecycle::CompactOptions;
+use std::time::{Duration, SystemTime};
+
+use ocelli_index::{BuildStage, Hash, Mode, Model, Names, PlanFile, Shard, ShardBuilder, Snapshot};
 use ocelli_indexer::lifecycle::plan::{
-    PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit, commit_plan, plan_build,
-    plan_compact, run_task,
+    Built, Commit, CommitReport, PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit,
+    commit_plan, plan_build, plan_compact, run_task,
 };
+use ocelli_indexer::lifecycle::{CompactOptions, GcOptions, delete, gc};
 use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train};
 use tempfile::tempdir;
 
-use crate::support::{clustered, numbered, regions};
+use crate::support::{clustered, descriptors, numbered, regions, spec};
 
 const DIM: usize = 8;
 
@@ -52,6 +54,14 @@ fn parts(dir: &Path) -> Vec<PathBuf> {
 fn task(plan: &Path, task: u32) -> ocelli_indexer::Result<u64> {
     let options = TaskOptions { threads: 1, memory_budget_bytes: Some(96 << 20) };
     build_task(plan, task, &options, &silent).map(|report| report.rows)
+}
+
+/// Commits a plan that makes a generation.
+fn generation(plan: &Path) -> CommitReport {
+    match commit(plan, None).unwrap() {
+        Commit::Generation(report) => report,
+        Commit::Model(report) => panic!("{report:?}"),
+    }
 }
 
 /// The shards below `dir`, by name.
@@ -318,18 +328,35 @@ fn rows_are_added_and_upserted_by_plan() {
         commit_plan(&plan, None)
     };
     by_plan(&paths[..1], Mode::Replace).unwrap();
-    by_plan(&paths[1..], Mode::Add).unwrap();
+    let report = by_plan(&paths[1..], Mode::Add).unwrap();
     let rows = || Snapshot::open(&index, None).unwrap().rows();
-    assert_eq!(rows(), 1001);
-    // The keys of the second part again.
-    let error = by_plan(&paths[1..], Mode::Add).unwrap_err().to_string();
-    assert!(error.contains("key"), "{error}");
-    assert_eq!(rows(), 1001);
-    by_plan(&paths[1..], Mode::Upsert).unwrap();
+    assert_eq!((rows(), report.rows, report.shards), (1001, 1001, 4));
+    assert_eq!((report.built.rows, report.built.shards), (301, 2));
+    // The keys of the second part again: told when it is planned.
+    let before = fs::read(&plan).unwrap();
+    let error = plan_build(&paths[1..], &model, &index, &add(Mode::Add), &plan).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("301 of the rows are in generation 2"), "{error}");
+    assert!(error.contains("key \"b0.jpg\" of") && error.contains("b.part (image 0)"), "{error}");
+    assert!(error.contains("is row 700") && error.contains("--mode upsert"), "{error}");
+    assert_eq!((rows(), fs::read(&plan).unwrap()), (1001, before));
+    // A row that was deleted is none that the index has.
+    let deleted = Names { ids: Vec::new(), keys: vec!["b7.jpg".to_owned()] };
+    delete(&index, deleted, false, &silent).unwrap();
+    let one = dir.path().join("one.part");
+    descriptors(&one, &spec(DIM), &[("b7.jpg", &clustered(1, DIM, 6))]);
+    let alone = PlanBuildOptions { mode: Mode::Add, ..options(1) };
+    plan_build(&[one], &model, &index, &alone, &plan).unwrap();
+    assert_eq!(task(&plan, 0).unwrap(), 1);
+    let report = commit_plan(&plan, None).unwrap();
+    assert_eq!((report.rows, report.shards), (1001, 5));
+    assert_eq!(report.built, Built { rows: 1, shards: 1, bytes: report.built.bytes });
+    let report = by_plan(&paths[1..], Mode::Upsert).unwrap();
+    assert_eq!((report.rows, report.built.rows), (1001, 301));
     let snapshot = Snapshot::open(&index, None).unwrap();
     snapshot.verify().unwrap();
     let row = snapshot.find_key("b0.jpg").unwrap().unwrap();
-    assert_eq!(snapshot.id(row).unwrap(), 1001);
+    assert_eq!(snapshot.id(row).unwrap(), 1002);
 
     let other = small_model(dir.path(), 5);
     let error = plan_build(&paths[1..], &other, &index, &add(Mode::Add), &plan).unwrap_err();
@@ -345,20 +372,23 @@ fn a_compaction_by_plan_merges_shards() {
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     plan_build(&paths, &model, &index, &options(5), &plan).unwrap();
     (0..5).for_each(|i| assert!(task(&plan, i).unwrap() > 0));
-    commit(&plan, None).unwrap();
+    generation(&plan);
 
     let all = CompactOptions { all: true, ..CompactOptions::default() };
     let made = plan_compact(&index, &all, &plan).unwrap();
     assert_eq!((made.tasks, made.rows), (1, 1001));
     let error = commit(&plan, None).unwrap_err().to_string();
-    assert!(error.contains("ocelli compact --plan"), "{error}");
+    assert!(error.contains("ocelli task --plan"), "{error}");
     let options = TaskOptions::default();
-    let report = run_task(&plan, 0, &options, &silent).unwrap();
-    assert_eq!(report.rows, 1001);
-    assert_eq!(run_task(&plan, 0, &options, &silent).unwrap().shard, report.shard);
-    let report = commit(&plan, None).unwrap();
+    let run = || run_task(&plan, 0, &options, &no_opq, &silent).unwrap();
+    let done = run();
+    assert_eq!(done.rows, 1001);
+    assert_eq!(run().shard, done.shard);
+    let report = generation(&plan);
     assert_eq!((report.rows, report.shards, report.was_committed), (1001, 1, false));
-    assert!(commit(&plan, None).unwrap().was_committed);
+    assert!(generation(&plan).was_committed);
+    // A task that comes late merges nothing again.
+    assert_eq!(run().shard, done.shard);
     let snapshot = Snapshot::open(&index, None).unwrap();
     snapshot.verify().unwrap();
     assert_eq!((snapshot.rows(), snapshot.shards().len()), (1001, 1));
@@ -382,4 +412,58 @@ fn a_budget_that_is_too_small_names_the_smallest() {
     let smallest: usize = smallest.split_once(' ').unwrap().0.parse().unwrap();
     assert!(run(smallest - 1).is_err());
     run(smallest).unwrap();
+}
+
+/// A plan that waits in a queue keeps its model, however old that is, until it is given up.
+#[test]
+fn a_plan_that_waits_keeps_its_model() {
+    let dir = tempdir().unwrap();
+    let (model, other) = (small_model(dir.path(), 1), small_model(dir.path(), 5));
+    let paths = parts(dir.path());
+    let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
+    plan_build(&paths[..1], &other, &index, &options(2), &plan).unwrap();
+    (0..2).for_each(|i| assert_eq!(task(&plan, i).unwrap(), 350));
+    generation(&plan);
+    let three = options(3);
+    plan_build(&paths, &model, &index, &three, &plan).unwrap();
+    let file = PlanFile::read(&plan).unwrap();
+    let place = index.join("models").join(format!("{}.model", model.hash()));
+    let age = |path: &Path, hours: u64| {
+        let time = SystemTime::now() - Duration::from_secs(hours * 3600);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    };
+    age(&place, 100 * 24);
+    let options = GcOptions { remove: true, ..GcOptions::default() };
+    let report = gc(&index, &options).unwrap();
+    assert_eq!((report.files.len(), place.exists()), (0, true));
+    let [waiting] = report.plans.as_slice() else { panic!("{:?}", report.plans) };
+    assert_eq!((&waiting.plan, waiting.kind.as_deref()), (&file.hash.to_string(), Some("build")));
+    assert_eq!((waiting.tasks, waiting.ended, waiting.given_up), (Some(3), 0, false));
+    assert_eq!(task(&plan, 0).unwrap(), 333);
+    age(&place, 100 * 24);
+    let [waiting] = gc(&index, &options).unwrap().plans.try_into().unwrap();
+    assert_eq!((waiting.ended, waiting.given_up), (1, false));
+
+    // For eight days nobody has worked on it.
+    let work = index.join("work").join(file.hash.to_string());
+    fs::read_dir(&work).unwrap().for_each(|entry| age(&entry.unwrap().path(), 8 * 24));
+    age(&work, 8 * 24);
+    let made = fs::read_dir(index.join("shards")).unwrap().map(|entry| entry.unwrap().path());
+    made.for_each(|path| age(&path, 100 * 24));
+    let dry = gc(&index, &GcOptions::default()).unwrap();
+    assert!(dry.plans[0].given_up && work.exists() && place.exists());
+    let names: Vec<&str> = dry.files.iter().map(|file| file.name.as_str()).collect();
+    assert!(names.contains(&format!("models/{}.model", model.hash()).as_str()), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.starts_with("shards/")).count(), 1, "{names:?}");
+    gc(&index, &options).unwrap();
+    assert!(!index.join("work").exists() && !place.exists());
+    assert_eq!(gc(&index, &options).unwrap().plans, []);
+    let error = task(&plan, 0).unwrap_err().to_string();
+    assert!(error.contains(".model: the plan's model is not there: plan again"), "{error}");
+    Snapshot::open(&index, None).unwrap().verify().unwrap();
+    // Planned again, it is as it was.
+    plan_build(&paths, &model, &index, &three, &plan).unwrap();
+    assert_eq!(PlanFile::read(&plan).unwrap().hash, file.hash);
+    (0..3).for_each(|i| assert!(task(&plan, i).unwrap() > 0));
+    assert_eq!(generation(&plan).rows, 1001);
 }

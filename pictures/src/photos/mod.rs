@@ -217,6 +217,16 @@ impl Photos {
         }
     }
 
+    /// The images in order, if they are known without reading the input: those of a directory or a
+    /// list.
+    #[must_use]
+    pub fn listed(&self) -> Option<&[Photo]> {
+        match &self.inner {
+            Inner::Listed(photos) => Some(photos),
+            Inner::Tar(_) | Inner::Parquet(_) => None,
+        }
+    }
+
     /// Hands every image whose number (from 0) is `wanted` to `take`, in order, until it breaks.
     /// What is not wanted is not read. `wanted` is asked in order too, a few images ahead, and may
     /// be asked twice.

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::args::{ResultArgs, RetrievalArgs, RowOrder, SearchArgs};
 use super::{compare, flags, text};
 use crate::commands::check_out;
-use crate::commands::train::learn_opq;
+use crate::commands::recipe::learn_opq;
 use crate::output::{counted, print};
 use crate::pass_through;
 use crate::progress::Bars;

@@ -1,7 +1,7 @@
 //! `ocelli plan estimate`.
 
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
 use ocelli_indexer::lifecycle::cost::Shape;
 use ocelli_indexer::lifecycle::plan::{EstimateOptions, EstimateReport, estimate};
 
@@ -12,6 +12,13 @@ const ESTIMATE_EXAMPLE: &str = "\
 A billion vectors of 96 dimensions with keys, on 64 cores:
   ocelli plan estimate --rows 1000000000 --dim 96 --m 24 --nlist 262144 --cores 64 \\
     --shards 40 --tasks-at-once 32 --key-bytes 12 --memory-budget 4GiB";
+
+/// A metric on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EstimateMetric {
+    L2,
+    InnerProduct,
+}
 
 #[derive(Args)]
 #[command(after_help = ESTIMATE_EXAMPLE)]
@@ -28,8 +35,8 @@ pub struct PlanEstimateArgs {
     /// Sub-quantizers
     #[arg(long)]
     pub m: u64,
-    /// Bits of each sub-quantizer's codeword
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=8))]
+    /// Bits of each sub-quantizer's codeword: 8 or 4
+    #[arg(long, default_value_t = 8)]
     pub bits: u64,
     /// Bytes of a finer code
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
@@ -37,10 +44,13 @@ pub struct PlanEstimateArgs {
     /// Inverted lists
     #[arg(long)]
     pub nlist: u64,
-    /// Whether there is a rotation (OPQ); a PCA is one
+    /// Rows are rotated (OPQ); a PCA is a rotation. What it takes to learn one is not counted
     #[arg(long)]
     pub rotated: bool,
-    /// Rows to train on [default: 64 for each list]
+    /// Metric of the search: codes of L2 have a byte more
+    #[arg(long, value_enum, default_value_t = EstimateMetric::L2)]
+    pub metric: EstimateMetric,
+    /// Rows to train on [default: 64 for each list, all rows at most]
     #[arg(long, value_name = "N")]
     pub training_rows: Option<u64>,
     /// Iterations of k-means
@@ -74,6 +84,9 @@ pub struct PlanEstimateArgs {
 /// Says what an index would take.
 pub fn run(args: PlanEstimateArgs) -> Result<()> {
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    if ![4, 8].contains(&args.bits) {
+        bail!("--bits: expected 8 or 4, found {}", args.bits);
+    }
     let shape = Shape {
         dim: args.dim,
         d: if args.pca > 0 { args.pca } else { args.dim },
@@ -81,7 +94,7 @@ pub fn run(args: PlanEstimateArgs) -> Result<()> {
         m: args.m,
         ksub: 1 << args.bits,
         fine_bytes: args.fine_bytes,
-        has_terms: true,
+        has_terms: args.metric == EstimateMetric::L2,
         is_rotated: args.rotated || args.pca > 0,
     };
     let options = EstimateOptions {

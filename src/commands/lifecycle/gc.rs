@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_indexer::lifecycle::{GcFile, GcOptions, GcReport, gc};
+use ocelli_indexer::lifecycle::{GcFile, GcOptions, GcPlan, GcReport, gc};
 
 use crate::output::{OutputArgs, counted, print, thousands};
 
@@ -29,6 +29,10 @@ pub struct GcArgs {
     /// A file that no generation names stays for so many hours: a build may be under way
     #[arg(long, value_name = "HOURS", default_value_t = GcOptions::default().min_age_s / 3600)]
     pub min_age_hours: u64,
+    /// A plan on which nobody has worked for so many hours is given up: until then its shards and
+    /// its model stay
+    #[arg(long, value_name = "HOURS", default_value_t = GcOptions::default().plan_age_s / 3600)]
+    pub plan_age_hours: u64,
     /// Remove the files; without it they are only named
     #[arg(long)]
     pub yes: bool,
@@ -41,6 +45,7 @@ pub fn run(args: GcArgs) -> Result<()> {
     let options = GcOptions {
         keep_generations: args.keep_generations,
         min_age_s: args.min_age_hours.saturating_mul(3600),
+        plan_age_s: args.plan_age_hours.saturating_mul(3600),
         remove: args.yes,
     };
     print(args.output.format, &gc(&args.index, &options)?, text)
@@ -65,6 +70,9 @@ fn text(r: &GcReport) -> String {
     if r.files.len() > FIRST {
         text += &format!("\n  and {} more", r.files.len() - FIRST);
     }
+    for plan in &r.plans {
+        text += &plan_text(plan, r.removed);
+    }
     if !r.young.is_empty() {
         text += &format!(
             "\n{} that no generation names stay, since they are young",
@@ -72,4 +80,22 @@ fn text(r: &GcReport) -> String {
         );
     }
     text
+}
+
+fn plan_text(plan: &GcPlan, removed: bool) -> String {
+    let tasks = match plan.tasks {
+        Some(tasks) => format!("{} of {}", plan.ended, counted(u64::from(tasks), "task")),
+        None => counted(u64::from(plan.ended), "task"),
+    };
+    let fate = match (plan.given_up, removed) {
+        (false, _) => "its shards stay, and all models",
+        (true, true) => "it is given up",
+        (true, false) => "it is to be given up",
+    };
+    format!(
+        "\nplan {} ({}), {tasks} ended, idle for {} h: {fate}",
+        plan.plan.get(..8).unwrap_or(&plan.plan),
+        plan.kind.as_deref().unwrap_or("a job without one"),
+        plan.idle_s / 3600
+    )
 }

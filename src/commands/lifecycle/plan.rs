@@ -4,17 +4,20 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use ocelli_index::{Mode, Model, Part};
+use ocelli_index::{Estimate, Mode, Model, Part, PlanFile};
 use ocelli_indexer::OnDuplicate;
 use ocelli_indexer::lifecycle::CompactOptions;
 use ocelli_indexer::lifecycle::plan::{
-    PlanBuildOptions, PlanReport, ShardSplit, plan_build, plan_compact,
+    PlanBuildOptions, PlanReport, ShardSplit, plan_build, plan_compact, plan_train,
 };
+use serde::Serialize;
 
 use crate::commands::import::foreign_name;
 use crate::commands::lifecycle::estimate::PlanEstimateArgs;
-use crate::commands::{MemoryArgs, PackArgs};
-use crate::output::{OutputArgs, counted, print, thousands};
+use crate::commands::recipe::RecipeArgs;
+use crate::commands::{ConfigArgs, MemoryArgs, PackArgs, configure};
+use crate::output::{OutputArgs, counted, print, print_text, thousands};
+use crate::pass_through::{self, PassThroughArgs};
 
 const PLAN_EXAMPLE: &str = "\
 Four shards, by as many processes as there are; then all at once:
@@ -24,15 +27,72 @@ Four shards, by as many processes as there are; then all at once:
   ocelli commit --plan paris.plan
 Slurm and Kubernetes give the number of a task by themselves: see docs/plans.md.";
 
+const TRAIN_EXAMPLE: &str = "\
+The model that ocelli train makes by the same flags, on another machine, then in its place:
+  ocelli plan train white-regions.part --m 32 --out-model paris.model --out paris-model.plan
+  ocelli train --plan paris-model.plan --task 0
+  ocelli commit --plan paris-model.plan";
+
+const SHOW_EXAMPLE: &str = "\
+All tasks of any plan, one after the other:
+  for i in $(ocelli plan show paris.plan --tasks); do
+    ocelli task --plan paris.plan --task $i
+  done";
+
 /// The job that is planned.
 #[derive(Subcommand)]
 pub enum PlanCommand {
+    /// Plan the encoding of photos: one task for each part (runs ocelli-encoder; see `ocelli plan
+    /// encode --help`)
+    #[command(disable_help_flag = true)]
+    Encode(PassThroughArgs),
+    /// Plan the training of a model: one task
+    Train(PlanTrainArgs),
     /// Plan a build: one task for each shard
     Build(PlanBuildArgs),
     /// Plan a compaction: one task for each group of shards that are to be merged
     Compact(PlanCompactArgs),
+    /// Show what is in a plan of whatever kind
+    Show(PlanShowArgs),
     /// Say what an index of some size would take, before there is any row of it
     Estimate(PlanEstimateArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = SHOW_EXAMPLE)]
+pub struct PlanShowArgs {
+    /// The plan
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Print the numbers of its tasks alone, one a line
+    #[arg(long)]
+    pub tasks: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = TRAIN_EXAMPLE)]
+pub struct PlanTrainArgs {
+    /// Parts of region vectors or descriptors, of one descriptor spec
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// Model file that the commit writes
+    #[arg(long, value_name = "FILE")]
+    pub out_model: PathBuf,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Threads, 0: one per core; without OPQ the result does not depend on it. With OPQ the task
+    /// takes as many as planned [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The plan's file
+    #[arg(short, long, value_name = "PLAN")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -118,10 +178,70 @@ pub struct PlanBuildArgs {
 /// Makes a plan.
 pub fn run(command: PlanCommand) -> Result<()> {
     match command {
+        PlanCommand::Encode(args) => pass_through::run("ocelli-encoder", "plan", args),
+        PlanCommand::Train(args) => train(args),
         PlanCommand::Build(args) => build(args),
         PlanCommand::Compact(args) => compact(args),
+        PlanCommand::Show(args) => show(args),
         PlanCommand::Estimate(args) => super::estimate::run(args),
     }
+}
+
+fn train(args: PlanTrainArgs) -> Result<()> {
+    let config = configure(&args.config)?.train;
+    let recipe = args.recipe.recipe(args.threads, &config)?;
+    let base = args.recipe.base.as_deref();
+    let report = plan_train(&args.parts, base, &recipe, &args.out_model, &args.out)?;
+    print(args.output.format, &report, text)
+}
+
+/// The facts that `plan show` prints.
+#[derive(Serialize)]
+struct Shown {
+    plan: PathBuf,
+    hash: String,
+    kind: &'static str,
+    program: String,
+    tasks: u32,
+    inputs: Vec<PathBuf>,
+    out: PathBuf,
+    parent: Option<u64>,
+    memory_budget_bytes: u64,
+    estimate: Estimate,
+}
+
+fn show(args: PlanShowArgs) -> Result<()> {
+    let file = PlanFile::read(&args.plan)?;
+    if args.tasks {
+        let numbers: Vec<String> = (0..file.plan.tasks()).map(|task| task.to_string()).collect();
+        return print_text(&numbers.join("\n"));
+    }
+    let shown = Shown {
+        plan: args.plan,
+        hash: file.hash.to_string(),
+        kind: file.plan.kind(),
+        tasks: file.plan.tasks(),
+        program: file.plan.program,
+        inputs: file.inputs,
+        out: file.out,
+        parent: file.parent,
+        memory_budget_bytes: file.memory_budget_bytes,
+        estimate: file.estimate,
+    };
+    print(args.output.format, &shown, |s| {
+        let inputs = counted(s.inputs.len() as u64, "input");
+        let first = s.inputs.first().map_or(String::new(), |path| format!(": {}", path.display()));
+        format!(
+            "{}: to {} into {} in {} (plan {}, Ocelli {})\n{inputs}{first}\n{}",
+            s.plan.display(),
+            s.kind,
+            s.out.display(),
+            counted(u64::from(s.tasks), "task"),
+            &s.hash[..8],
+            s.program,
+            estimate_text(&s.estimate)
+        )
+    })
 }
 
 fn compact(args: PlanCompactArgs) -> Result<()> {
@@ -168,16 +288,26 @@ fn text(r: &PlanReport) -> String {
             r.rejected_first.join("; ")
         ),
     };
-    let e = &r.estimate;
     format!(
-        "{}: to {} {} in {} (plan {})\n\
-         predicted: {} bytes, up to {} more while a task runs, {} MiB of memory a task, {} s of \
-         all tasks one after the other on this machine{rejected}",
+        "{}: to {} {} in {} (plan {})\n{}{rejected}",
         r.plan.display(),
         r.kind,
         counted(r.rows, "row"),
         counted(u64::from(r.tasks), "task"),
         &r.hash[..8],
+        estimate_text(&r.estimate)
+    )
+}
+
+/// One line of what a plan is expected to take.
+fn estimate_text(e: &Estimate) -> String {
+    // Nobody knows what a network takes on the machine of a task.
+    if e.seconds == 0 {
+        return format!("predicted: {} bytes", thousands(e.disk_bytes));
+    }
+    format!(
+        "predicted: {} bytes, up to {} more while a task runs, {} MiB of memory a task, {} s of \
+         all tasks one after the other on this machine",
         thousands(e.disk_bytes),
         thousands(e.work_bytes),
         thousands(e.memory_bytes >> 20),

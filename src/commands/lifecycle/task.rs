@@ -1,13 +1,50 @@
-//! One task of a plan, for every command that does some.
+//! `ocelli task`, and one task of a plan for every command that does some.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ocelli_index::{PlanFile, task_number};
+use clap::Args;
+use ocelli_index::{Job, PlanFile, task_number};
 use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
 
-use crate::output::{Format, build_stages, counted, print, thousands};
+use crate::commands::bytes;
+use crate::commands::recipe::learn_opq;
+use crate::output::{Format, OutputArgs, build_stages, counted, print, thousands};
+use crate::pass_through::{self, PassThroughArgs};
 use crate::progress::Bars;
+
+const TASK_EXAMPLE: &str = "\
+Task 3 of a plan, whatever its kind is:
+  ocelli task --plan paris.plan --task 3
+In a job array, which gives the number:
+  ocelli task --plan paris.plan";
+
+#[derive(Args)]
+#[command(after_help = TASK_EXAMPLE)]
+pub struct TaskArgs {
+    /// The plan
+    #[arg(long, value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// The plan's task, from 0 [default: that of SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX]
+    #[arg(long, value_name = "I")]
+    pub task: Option<u32>,
+    /// Threads, 0: one per core; the result does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Memory that the task may take, such as 4GiB; of builds and compactions [default: what the
+    /// plan says]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Does one task of a plan of whatever kind.
+pub fn run(args: TaskArgs) -> Result<()> {
+    let options = TaskOptions { threads: args.threads, memory_budget_bytes: args.memory_budget };
+    do_task(&args.plan, args.task, &options, args.output.format)
+}
 
 /// Does the task of a plan that is given, or that a scheduler gives, and prints what came of it.
 pub fn do_task(
@@ -16,23 +53,42 @@ pub fn do_task(
     options: &TaskOptions,
     format: Format,
 ) -> Result<()> {
-    let tasks = PlanFile::read(plan)?.plan.tasks();
-    let task = task_number(task, |name| std::env::var(name).ok(), tasks)?;
+    let file = PlanFile::read(plan)?;
+    let task = task_number(task, |name| std::env::var(name).ok(), file.plan.tasks())?;
+    if matches!(file.plan.job, Job::Encode(_)) {
+        let task = task.to_string();
+        let mut words = vec!["--plan".into(), plan.into(), "--task".into(), task.into()];
+        if options.threads > 0 {
+            words.extend(["--workers".into(), options.threads.to_string().into()]);
+        }
+        return encoder("encode", words, format);
+    }
     let bars = Bars::default();
-    let report = run_task(plan, task, options, &|p| bars.report(p))?;
+    let report = run_task(plan, task, options, &learn_opq, &|p| bars.report(p))?;
     drop(bars);
     print(format, &report, text)
 }
 
+/// Becomes `ocelli-encoder subcommand words…`.
+pub fn encoder(subcommand: &str, mut words: Vec<OsString>, format: Format) -> Result<()> {
+    let format = match format {
+        Format::Text => "text",
+        Format::Json => "json",
+    };
+    words.extend(["--format".into(), format.into()]);
+    pass_through::run("ocelli-encoder", subcommand, PassThroughArgs { args: words })
+}
+
 fn text(r: &TaskReport) -> String {
-    let shard = match &r.shard {
-        Some(shard) => {
+    let made = match (&r.shard, &r.model) {
+        (Some(shard), _) => {
             format!("{shard} of {}, {} bytes", counted(r.rows, "row"), thousands(r.bytes))
         }
-        None => "no shard, since all of its rows are left out".to_owned(),
+        (None, Some(model)) => format!("model {model}, {} bytes", thousands(r.bytes)),
+        (None, None) => "no shard, since all of its rows are left out".to_owned(),
     };
     format!(
-        "{}: task {} of 0 to {}: {shard}, in {:.1} s{}",
+        "{}: task {} of 0 to {}: {made}, in {:.1} s{}",
         r.plan.display(),
         r.task,
         r.tasks - 1,

@@ -102,6 +102,12 @@ fn remedy(r: &TuneReport) -> String {
             r.most
         );
     }
+    if r.chosen.at.recall >= r.wanted && r.fresh.interval[1] < r.wanted {
+        return format!(
+            "the search that was chosen reaches {:.4} on other queries: give a larger --sample",
+            r.fresh.recall
+        );
+    }
     "the recall takes more time than is allowed: allow more, or rebuild with more lists".to_owned()
 }
 

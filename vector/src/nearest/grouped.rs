@@ -8,10 +8,8 @@
 //! Vectors are taken group by group: those that look at a group go through its rows together. The
 //! nearest group of each comes first, so that most of the other rows are ruled out at once.
 
-use super::{
-    Kernels, NearestRows, SeveralScratch, TILE, Tile, Tiles, VECTORS, Vector, Within, Work,
-    at_level, nearer,
-};
+use super::work::{Kernels, Tile, Within, Work, at_level};
+use super::{NearestRows, SeveralScratch, TILE, Tiles, VECTORS, Vector, nearer};
 use crate::dense;
 use crate::level::Simd;
 
@@ -54,8 +52,8 @@ impl<'a> GroupedRows<'a> {
     /// A group without rows is never looked at.
     ///
     /// # Panics
-    /// If there is no row or no centre, if the shapes do not fit together, or if a group names a
-    /// row that is not there.
+    /// If there is no row or no centre, if the shapes do not fit together, if a value is not finite,
+    /// or if a group names a row that is not there.
     pub fn new<'m>(
         rows: &'a [f32],
         d: usize,

@@ -21,11 +21,13 @@ mod grouped;
 mod several;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use self::grouped::{GroupedRows, GroupedScratch};
 pub use self::several::SeveralScratch;
+use self::work::{Kernels, Tile, Within, Work, at_level};
 use crate::dense::{self, norm_sq};
-use crate::level::{Level, Simd};
+use crate::level::Simd;
 
 /// Rows in a tile: four AVX-512 registers of 32-bit sums.
 const TILE: usize = 64;
@@ -126,78 +128,11 @@ impl Tiles {
     }
 }
 
-/// Writes the costs of a tile's 64 rows for six vectors. Returns a bit for each vector of which a
-/// cost is within its limit.
-trait Tile: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32 {}
-
-impl<T> Tile for T where T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32 {}
-
-/// Returns a bit for each cost of a tile that is within a limit.
-trait Within: Fn(&[f32; TILE], f32) -> u64 {}
-
-impl<W> Within for W where W: Fn(&[f32; TILE], f32) -> u64 {}
-
-/// The two kernels of a level.
-struct Kernels<T, W> {
-    tile: T,
-    within: W,
-}
-
-/// A block of vectors that goes through tiles.
-trait Work {
-    /// Does it with the kernels of a level. Always inlined, into a function of that level.
-    fn run<T: Tile, W: Within>(self, kernels: &Kernels<T, W>);
-
-    /// Does it in floats alone.
-    fn by_definition(self);
-}
-
-/// Does some work at the level of the processor.
-fn at_level(simd: Simd, work: impl Work) {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`.
-        Level::Avx2 => unsafe { run_avx2(work) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx512 => unsafe { run_avx512(work) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx512Vbmi => unsafe { run_vnni(work) },
-        _ => work.by_definition(),
-    }
-}
-
-/// Declares the function of a level.
-#[cfg(target_arch = "x86_64")]
-macro_rules! run_at {
-    ($name:ident, $features:literal, $kernels:ident, $tile:ident) => {
-        /// # Safety
-        /// The features.
-        #[target_feature(enable = $features)]
-        unsafe fn $name(work: impl Work) {
-            work.run(&Kernels {
-                tile: |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-                    // SAFETY: this function's own level; works give whole tiles.
-                    unsafe { $kernels::$tile(x, six, rows, terms, costs) }
-                },
-                within: |costs: &_, limit| $kernels::within(costs, limit),
-            });
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-run_at!(run_avx2, "avx2", avx2, tile_avx2);
-#[cfg(target_arch = "x86_64")]
-run_at!(run_avx512, "avx512f,avx512bw,avx512dq,avx512vl", avx512, tile_avx512);
-#[cfg(target_arch = "x86_64")]
-run_at!(run_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", avx512, tile_vnni);
-
 impl<'a> NearestRows<'a> {
     /// Rounds `rows` (n, d).
     ///
     /// # Panics
-    /// If there is no row, or the length is no multiple of `d`.
+    /// If there is no row, if the length is no multiple of `d`, or if a value is not finite.
     pub fn new(rows: &'a [f32], d: usize) -> Self {
         let mut this = Self::rounded(rows, d);
         let mut all = Tiles::default();
@@ -223,6 +158,7 @@ impl<'a> NearestRows<'a> {
         let mut rounded = vec![0i16; 2 * pairs];
         for row in rows.chunks_exact(d) {
             let norm_sq: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            assert!(norm_sq.is_finite(), "rows are finite");
             let norm = norm_sq.sqrt();
             // Zero rows and tiny ones round to nothing; what they lose is their error.
             let scale = if norm >= f64::from(SMALLEST_NORM) { norm / LARGEST } else { 0.0 };

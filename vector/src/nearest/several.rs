@@ -5,7 +5,8 @@
 //! more than the row of that rank. The rows that a vector has met so far say how much that is at
 //! most: when it holds several times `count` of them, those that cost more go.
 
-use super::{BLOCK, Kernels, NearestRows, TILE, Tile, VECTORS, Vector, Within, Work, at_level};
+use super::work::{Kernels, Tile, Within, Work, at_level};
+use super::{BLOCK, NearestRows, TILE, VECTORS, Vector};
 use crate::dense;
 use crate::level::Simd;
 use crate::smallest::kth_smallest_at_most;

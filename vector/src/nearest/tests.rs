@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::level::Level;
 
 fn check(x: &[f32], rows: &[f32], d: usize, what: &str) {
     let want: Vec<(u32, u32)> = x

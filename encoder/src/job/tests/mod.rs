@@ -7,6 +7,7 @@ mod inputs;
 mod items;
 mod parquet;
 mod parts;
+mod planned;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -85,7 +86,7 @@ fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
 }
 
 fn workers_of(workers: usize) -> JobOptions<'static> {
-    JobOptions { workers, batch: 1, parts: None, model: None, pixel_hashes: true }
+    JobOptions { workers, batch: 1, parts: None, model: None, pixel_hashes: true, planned: None }
 }
 
 fn setup() -> (TempDir, Input) {

@@ -53,7 +53,7 @@ impl IndexDir {
                 entry.name, current.number
             )));
         }
-        let model = self.open_model(&current.model)?;
+        let model = self.generation_model(&current.model)?;
         let new = self.open_shards(&model, add.shards, &BTreeMap::new())?;
         unique(&new)?;
         let old = self.open_shards(&model, &current.shards, &current.tombstones)?;

@@ -40,7 +40,7 @@ impl IndexDir {
                 });
             }
         }
-        let model = self.open_model(&current.model)?;
+        let model = self.generation_model(&current.model)?;
         let new = self.open_shards(&model, shards, &Default::default())?;
         let mut buried = vec![RoaringBitmap::new(); new.len()];
         let mut draft = Draft::after(self, current)?;

@@ -18,7 +18,7 @@ impl IndexDir {
         names: &NameList,
         cause: Cause,
     ) -> Result<Outcome> {
-        let model = self.open_model(&current.model)?;
+        let model = self.generation_model(&current.model)?;
         let shards = self.open_shards(&model, &current.shards, &current.tombstones)?;
         let mut draft = Draft::after(self, current)?;
         // Numbers of the names that rows have.

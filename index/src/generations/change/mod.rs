@@ -358,7 +358,7 @@ impl IndexDir {
         if current.map(|current| current.number) != parent {
             return Err(self.moved(parent, current));
         }
-        let model = self.open_model(&new.model)?;
+        let model = self.generation_model(&new.model)?;
         let shards = self.open_shards(&model, &new.shards, &new.tombstones)?;
         unique(&shards)?;
         same_columns(shards.iter())?;
@@ -390,19 +390,14 @@ impl IndexDir {
         Error::Conflict { what }
     }
 
-    /// The model of a generation, checked against its name.
-    pub(super) fn open_model(&self, hash: &Hash) -> Result<Model> {
-        let path = self.model_path(hash)?;
-        let model = Model::open(&path).map_err(|error| match error.trouble() {
-            Some(FileTrouble::Missing) => {
+    /// [`Self::model`] of a generation, without fine codec: what a change says where it is missing.
+    pub(super) fn generation_model(&self, hash: &Hash) -> Result<Model> {
+        self.model(hash, None).map_err(|error| match (error.trouble(), error.path()) {
+            (Some(FileTrouble::Missing), Some(path)) => {
                 Error::invalid(format!("{}: the generation's model is missing", path.display()))
             }
             _ => error,
-        })?;
-        match model.hash() {
-            found if found != *hash => Err(Error::ModelMismatch { path, expected: *hash, found }),
-            _ => Ok(model),
-        }
+        })
     }
 
     fn open_shards(

@@ -24,7 +24,7 @@ impl IndexDir {
         }
         let target = self.generation(to)?;
         self.refuse_erased(&target)?;
-        let model = self.open_model(&target.model)?;
+        let model = self.generation_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
         let gone = self.asked_for_between(target.deletes, current.deletes)?;
         if undo_deletes || gone.count() == 0 {
@@ -114,7 +114,7 @@ impl IndexDir {
     ) -> Result<NameList> {
         let mut next = generation.deletes;
         if next.is_some() {
-            let model = self.open_model(&generation.model)?;
+            let model = self.generation_model(&generation.model)?;
             let shards = self.open_shards(&model, &generation.shards, &generation.tombstones)?;
             while let Some(hash) = next {
                 next = self.each_deleted(&hash, |row| keep_deleted(&mut names, &shards, &row))?;

@@ -192,7 +192,7 @@ impl Snapshot {
         let plain = match &unchanged {
             Some(model) => Arc::clone(model),
             None => {
-                let opened = open_model(dir, &generation.model);
+                let opened = dir.model(&generation.model, None).map(Arc::new);
                 earlier.or_kept("model", opened, |before| before.kept_model(&generation))?
             }
         };
@@ -219,7 +219,7 @@ impl Snapshot {
                 // A model that is used already may have another codec, or none: it is opened anew.
                 let alone = match Arc::strong_count(&plain) {
                     1 => plain,
-                    _ => open_model(dir, &generation.model).unwrap_or(plain),
+                    _ => dir.model(&generation.model, None).map_or(plain, Arc::new),
                 };
                 let model = with_fine_codec_of(dir, alone, shards());
                 earlier.or_kept("fine codec", model, |before| {
@@ -285,16 +285,6 @@ fn fits(shard: &Shard, codec: Option<&FineCodec>) -> bool {
         (Some(codes), Some(codec)) => codes.check(shard.path(), codec).is_ok(),
         (Some(_), None) => false,
         (None, _) => true,
-    }
-}
-
-/// The model of a generation, without fine codec.
-fn open_model(dir: &IndexDir, hash: &Hash) -> Result<Arc<Model>> {
-    let path = dir.model_path(hash)?;
-    let model = Model::open(&path)?;
-    match model.hash() {
-        found if found != *hash => Err(Error::ModelMismatch { path, expected: *hash, found }),
-        _ => Ok(Arc::new(model)),
     }
 }
 

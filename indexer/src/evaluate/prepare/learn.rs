@@ -12,9 +12,8 @@ use super::stamp::Stamp;
 use super::work::{Output, Work, stamp_text};
 use crate::dimension::notes_of;
 use crate::{
-    BuildOptions, DEFAULT_CODE_BYTES, Error, FineChoice, FineOptions, LearnOpq, OnDuplicate,
-    ProgressFn, Result, TrainOptions, WhitenCovariance, WhitenOptions, build, learn_whitening,
-    train, train_fine_codec,
+    BuildOptions, DEFAULT_CODE_BYTES, Error, FineCodes, LearnOpq, OnDuplicate, ProgressFn, Recipe,
+    Result, TrainOptions, WhitenCovariance, WhitenOptions, build, learn_whitening,
 };
 
 /// Results of learning, and what they were learned from.
@@ -38,7 +37,7 @@ pub(super) fn default_whitening(is_own: bool) -> WhitenOptions {
 /// Learns a whitening if `whiten` says how, and a model if one is asked for.
 ///
 /// # Errors
-/// Those of the encoder, of [`learn_whitening`], [`train`] and [`train_fine_codec`].
+/// Those of the encoder, of [`learn_whitening`] and [`Recipe::make`].
 pub(super) fn learn(
     work: &mut Work<'_>,
     sources: &[Source],
@@ -113,14 +112,9 @@ fn model(
     stamp.text(format!("{options:?} {:?}", prepare.fine_codes));
     work.keep_or("model".to_owned(), &out, stamp.finish(), || {
         let parts = open(vectors)?;
-        let (mut model, _) = train(&parts, options, learn_opq, progress)?;
-        let choice = prepare.fine_codes.or_else(|| FineChoice::by_default(&model));
-        if let Some(choice) = choice {
-            let TrainOptions { niter, seed, threads, force, .. } = *options;
-            let fine = FineOptions { choice, niter, seed, threads, force };
-            (model, _) = train_fine_codec(&parts, model, &fine, progress)?;
-        }
-        model.write(&out)?;
+        let fine_codes = prepare.fine_codes.map_or(FineCodes::Auto, FineCodes::Of);
+        let recipe = Recipe { train: options.clone(), fine_codes };
+        recipe.make(&parts, None, learn_opq, progress)?.0.write(&out)?;
         Ok(())
     })?;
     Ok(out)

@@ -78,7 +78,8 @@ impl BuildCost {
 pub fn build(shape: &Shape, size: &BuildSize) -> BuildCost {
     let (rows, threads) = (size.rows as f64, size.threads.max(1) as f64);
     let disk = shard_bytes(shape, size);
-    let run_row = (shape.m + shape.fine_bytes) as f64
+    let run_row = shape.m as f64
+        + shape.fine_bytes as f64
         + RUN_ROW_BYTES
         + (KEY_UNFOLDED * size.key_bytes as f64 + size.attribute_bytes as f64) / rows.max(1.0);
     let task_bytes = run_row * size.shard_rows as f64;
@@ -92,7 +93,7 @@ pub fn build(shape: &Shape, size: &BuildSize) -> BuildCost {
     let encode_core_s = if size.are_codes { 0.0 } else { rows * encode_ns(shape) / 1e9 };
     let key_ns = if size.key_bytes > 0 { KEY_NS } else { 0.0 };
     let sort_core_s = (rows * (ROW_NS + key_ns) + size.shards as f64 * PROCESS_NS) / 1e9;
-    let at_once = size.tasks_at_once.clamp(1, size.shards.max(1)) as f64;
+    let at_once = size.tasks_at_once.clamp(1, size.shards.min(size.threads).max(1)) as f64;
     BuildCost {
         encode_seconds: encode_core_s / threads,
         // One task sorts and writes on little more than one core.
@@ -117,7 +118,7 @@ fn shard_bytes(shape: &Shape, size: &BuildSize) -> f64 {
     let list = 32.0 + 8.0 * code;
     rows * (row + ids + keys)
         + (size.key_bytes + size.attribute_bytes) as f64
-        + (size.shards * shape.nlist) as f64 * list
+        + size.shards as f64 * shape.nlist as f64 * list
 }
 
 /// One core's time to read a row, find its list and encode it, in ns.

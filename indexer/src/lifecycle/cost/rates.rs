@@ -1,18 +1,19 @@
-//! What a unit of work takes: measured on two cores of a Zen 5 (AVX-512 VBMI), with nothing else on
-//! the machine. `docs/scale.md` says by which runs, and how far off they are at other sizes.
+//! What a unit of work takes: measured by `./bench rates` on two cores of a Zen 5 (AVX-512 VBMI),
+//! with nothing else on the machine. `docs/scale.md` says how far off they are at other sizes. Those
+//! of reading, rotating, keys and the disk are estimates: no run measures them by themselves.
 //!
 //! Times are those of one core, in nanoseconds.
 
 /// One coordinate of a row and of a centroid, where rows that are encoded meet all centroids.
-pub(super) const MEET_NS: f64 = 0.0043;
+pub(super) const MEET_NS: f64 = 0.0045;
 /// One coordinate of a row and of a centroid, where rows meet the centroids of near groups.
-pub(super) const MEET_NEAR_NS: f64 = 0.007;
+pub(super) const MEET_NEAR_NS: f64 = 0.006;
 /// A group whose centroids a row meets.
-pub(super) const GROUP_NS: f64 = 49.0;
+pub(super) const GROUP_NS: f64 = 58.0;
 /// One coordinate of a row and of a codeword.
-pub(super) const QUANTIZE_NS: f64 = 0.0171;
+pub(super) const QUANTIZE_NS: f64 = 0.0158;
 /// A codeword that a row meets.
-pub(super) const WORD_NS: f64 = 0.124;
+pub(super) const WORD_NS: f64 = 0.0846;
 /// One product of a rotation.
 pub(super) const ROTATE_NS: f64 = 0.08;
 /// One coordinate of a row that is read.
@@ -22,26 +23,27 @@ pub(super) const ROW_NS: f64 = 286.0;
 /// A key on its way from a part to a shard.
 pub(super) const KEY_NS: f64 = 500.0;
 /// A task, whatever it has to do.
-pub(super) const PROCESS_NS: f64 = 0.1e9;
+pub(super) const PROCESS_NS: f64 = 0.108e9;
 /// Bytes that the disk takes in a second.
 pub(super) const DISK_BYTES_PER_S: f64 = 400e6;
 
-/// One coordinate of a row and of a centroid in the first iteration of k-means.
-pub(super) const FIRST_NS: f64 = 0.0048;
+/// One coordinate of a row and of a centroid in the first iteration of k-means; and of two
+/// centroids.
+pub(super) const FIRST_NS: f64 = 0.00496;
 /// One coordinate of a row and of a centroid that is near its own, with what moves the centroid.
-pub(super) const NEAR_NS: f64 = 0.0145;
-/// One coordinate of two centroids whose distance is asked for.
-pub(super) const CENTROIDS_NS: f64 = 0.01;
+pub(super) const NEAR_NS: f64 = 0.012;
+/// A centroid whose neighbours are chosen, once their distances are known.
+pub(super) const CHOICE_NS: f64 = 46_400.0;
 /// One coordinate of a residual and of a codeword, in an iteration of the codebooks' k-means.
-pub(super) const BOOK_NS: f64 = 0.048;
+pub(super) const BOOK_NS: f64 = 0.0426;
 
 /// A query, whatever it looks at.
-pub(super) const QUERY_NS: f64 = 2000.0;
+pub(super) const QUERY_NS: f64 = 1970.0;
 /// One coordinate of a query and of a centroid.
-pub(super) const PROBE_NS: f64 = 0.01;
+pub(super) const PROBE_NS: f64 = 0.0176;
 /// One coordinate of a query and of a codeword.
-pub(super) const LUT_NS: f64 = 0.02;
+pub(super) const LUT_NS: f64 = 0.0445;
 /// A list that is scanned, besides its codes.
-pub(super) const LIST_NS: f64 = 100.0;
+pub(super) const LIST_NS: f64 = 27.3;
 /// One byte of a code that is scanned.
-pub(super) const SCAN_NS: f64 = 0.01;
+pub(super) const SCAN_NS: f64 = 0.0772;

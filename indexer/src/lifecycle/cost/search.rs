@@ -12,7 +12,7 @@ pub struct SearchCost {
     pub nprobe: u64,
     /// One core's time, in microseconds.
     pub core_us: f64,
-    /// Queries a second, in batches, of all cores, where the index is in memory.
+    /// Queries a second of all cores, each query by itself, where the index is in memory.
     pub queries_per_second: f64,
 }
 
@@ -24,7 +24,7 @@ pub fn search(shape: &Shape, rows: u64, shards: u64, nprobe: u64, threads: u64) 
     let scanned = rows as f64 * nprobe as f64 / shape.nlist as f64;
     let core_ns = QUERY_NS
         + shape.d as f64 * (met * PROBE_NS + shape.ksub as f64 * LUT_NS)
-        + (nprobe * shards) as f64 * LIST_NS
+        + nprobe as f64 * shards as f64 * LIST_NS
         + scanned * shape.code_bytes() * SCAN_NS;
     SearchCost {
         nprobe,

@@ -1,7 +1,7 @@
 //! The cost of training.
 
 use super::Shape;
-use super::rates::{BOOK_NS, CENTROIDS_NS, FIRST_NS, NEAR_NS, READ_NS};
+use super::rates::{BOOK_NS, CHOICE_NS, FIRST_NS, NEAR_NS, READ_NS};
 use crate::train::{TrainOptions, comparisons};
 
 /// Residuals that codebooks are learned from, for each codeword.
@@ -27,7 +27,8 @@ pub fn train(shape: &Shape, rows: u64, niter: u64, threads: u64) -> TrainCost {
         ..TrainOptions::default()
     };
     let met = comparisons(rows as usize, shape.d as usize, &options);
-    let coarse_ns = met.all * FIRST_NS + met.near * NEAR_NS + met.centroids * CENTROIDS_NS;
+    let coarse_ns =
+        (met.all + met.centroids) * FIRST_NS + met.near * NEAR_NS + met.choices * CHOICE_NS;
     let coordinates = (ROWS_PER_WORD * shape.ksub).min(rows) as f64 * shape.d as f64;
     let words = shape.ksub as f64 * niter as f64;
     let books_ns = coordinates * (shape.nlist as f64 * FIRST_NS + words * BOOK_NS);

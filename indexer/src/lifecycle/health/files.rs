@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use ocelli_index::{ERASED, FOLDERS, Generation, IndexDir, Snapshot, container, object_names};
 
+use crate::lifecycle::gc::PLAN_AGE;
+
 /// Owner may read.
 const READ: u32 = 0o400;
 /// Owner may look into a folder.
 const ENTER: u32 = 0o100;
 
-/// Time after which a file that no generation names is taken for left over, and work on a plan for
-/// dead: that of `gc`.
+/// Time after which a file that no generation names is taken for left over: that of `gc`.
 const LEFT: Duration = Duration::from_secs(24 * 3600);
 
 /// All that lies in the folders of a directory.
@@ -22,7 +23,7 @@ const LEFT: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Found {
     /// Files with names of their own that have not been written to for a day, with their bytes.
     pub files: BTreeMap<PathBuf, u64>,
-    /// Folders of work on plans in which nothing has been written for a day.
+    /// Folders of work on plans that `gc` gives up.
     pub work: Vec<PathBuf>,
     /// Files with temporary names whose writers are gone, with their bytes.
     pub temporary: BTreeMap<PathBuf, u64>,
@@ -55,7 +56,7 @@ pub(super) fn look(root: &Path) -> Found {
         }
     }
     for plan in fs::read_dir(root.join("work")).into_iter().flatten().flatten() {
-        if is_old(&plan.path()) {
+        if is_old(&plan.path(), PLAN_AGE) {
             found.work.push(plan.path());
         }
     }
@@ -63,15 +64,15 @@ pub(super) fn look(root: &Path) -> Found {
     found
 }
 
-/// Whether nothing was written to a file, or anywhere in a folder, for a day.
-fn is_old(path: &Path) -> bool {
+/// Whether nothing was written to a file, or anywhere in a folder, for so long.
+fn is_old(path: &Path, age: Duration) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };
     let untouched = metadata.modified().ok().and_then(|time| time.elapsed().ok());
-    if untouched.is_none_or(|time| time < LEFT) {
+    if untouched.is_none_or(|time| time < age) {
         return false;
     }
     let inside = fs::read_dir(path).into_iter().flatten().flatten();
-    !metadata.is_dir() || inside.into_iter().all(|entry| is_old(&entry.path()))
+    !metadata.is_dir() || inside.into_iter().all(|entry| is_old(&entry.path(), age))
 }
 
 impl Found {
@@ -90,7 +91,7 @@ impl Found {
         if metadata.permissions().mode() & READ == 0 {
             self.refused.push((path.to_owned(), "its owner may not read it".to_owned()));
         }
-        if counted && is_old(path) {
+        if counted && is_old(path, LEFT) {
             self.files.insert(path.to_owned(), metadata.len());
         }
     }

@@ -127,14 +127,10 @@ impl Mender {
         vec![format!("chmod u+rX {}", word(path))]
     }
 
-    /// The remedy where files lie that nobody needs: all generations that there are stay.
+    /// The remedy where files lie that nobody needs, or plans that nobody works on: all generations
+    /// that there are stay.
     pub(super) fn gc(&self) -> Vec<String> {
         self.command("gc", &format!(" --keep-generations {} --yes", self.generations))
-    }
-
-    /// The remedy where a plan was begun and never ended.
-    pub(super) fn work(&self, folder: &Path) -> Vec<String> {
-        vec![format!("rm -r {}", word(folder))]
     }
 
     /// The remedy where shards are small or full of deleted rows.

@@ -328,11 +328,11 @@ fn of_files(
             part: Part::Plan,
             path: folder.clone(),
             what: format!(
-                "{}: work on a plan, in which nothing was written for a day: start its tasks \
-                 again, or remove it",
+                "{}: work on a plan, in which nothing was written for a week: start its \
+                 tasks again, or have it removed",
                 folder.display()
             ),
-            mend: mender.work(folder),
+            mend: mender.gc(),
         });
     }
     let mut note = |part, what: &str, paths: Vec<&PathBuf>, bytes: u64| {

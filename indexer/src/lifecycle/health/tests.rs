@@ -167,7 +167,7 @@ fn what_lies_around_is_noted() {
     fs::write(work.join("run"), "x").unwrap();
     // Nothing of it is left over yet.
     assert_eq!(whole(tmp.path()).findings, []);
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 3600);
     let plan = tmp.path().join("work/0123");
     for path in [dir.shard_path(&spare.name).unwrap(), work.join("run"), work, plan] {
         fs::File::open(path).unwrap().set_modified(old).unwrap();
@@ -249,7 +249,6 @@ fn carry_out(command: &str) {
         ["ocelli", "compact"] => {
             compact(Path::new(words[2]), &CompactOptions::default(), &silent).unwrap();
         }
-        ["rm", "-r"] => fs::remove_dir_all(words[2]).unwrap(),
         ["rm", _] => words[1..].iter().for_each(|path| fs::remove_file(path).unwrap()),
         _ => panic!("{command}"),
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{
-    CommitOptions, Gate, IndexDir, Plan, PlanFile, ShardEntry, TaskRecord, WorkArea,
+    CommitOptions, Gate, Generation, IndexDir, PlanFile, ShardEntry, TaskRecord, WorkArea,
 };
 use serde::Serialize;
 
@@ -11,6 +11,28 @@ use crate::build::{change_of, generation_of, job_of};
 use crate::lifecycle::change::commit_by;
 use crate::memory::keep_to;
 use crate::{Error, Result};
+
+/// Rows that the tasks of a plan have built.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Built {
+    /// Rows.
+    pub rows: u64,
+    /// Shards.
+    pub shards: usize,
+    /// Bytes of these shards.
+    pub bytes: u64,
+}
+
+impl Built {
+    /// The sums over shards.
+    pub(super) fn of<'s>(shards: impl IntoIterator<Item = &'s ShardEntry>) -> Self {
+        shards.into_iter().fold(Self::default(), |sum, shard| Self {
+            rows: sum.rows + shard.rows,
+            shards: sum.shards + 1,
+            bytes: sum.bytes + shard.bytes,
+        })
+    }
+}
 
 /// Report of a commit.
 #[derive(Clone, Debug, Serialize)]
@@ -21,16 +43,43 @@ pub struct CommitReport {
     pub generation: u64,
     /// Whether the plan had been committed before: nothing was done.
     pub was_committed: bool,
-    /// Rows that the plan's tasks have built.
+    /// Rows of the generation, deleted ones left out.
     pub rows: u64,
-    /// Shards that the plan's tasks have built.
+    /// Shards of the generation.
     pub shards: usize,
     /// Bytes of these shards.
     pub bytes: u64,
+    /// Rows, shards and bytes that the plan's tasks have built.
+    pub built: Built,
 }
 
-/// Missing tasks that are named.
-const MAX_MISSING: usize = 8;
+impl CommitReport {
+    /// The report of a generation that a plan has made.
+    pub(super) fn new(
+        index: &IndexDir,
+        generation: &Generation,
+        built: Built,
+        was_committed: bool,
+    ) -> Result<Self> {
+        let mut deleted = 0;
+        for shard in &generation.shards {
+            if let Some(hash) = generation.tombstones.get(&shard.name) {
+                let rows = u32::try_from(shard.rows).unwrap_or(u32::MAX);
+                deleted += index.tombstones(hash, rows)?.len();
+            }
+        }
+        let Built { rows, shards, bytes } = Built::of(&generation.shards);
+        Ok(Self {
+            index: index.root().to_owned(),
+            generation: generation.number,
+            was_committed,
+            rows: rows.saturating_sub(deleted),
+            shards,
+            bytes,
+            built,
+        })
+    }
+}
 
 /// Makes the shards of the plan in `path` a generation, if the index is still as it was when the
 /// plan was made or the change can be made onto what came between. `gate` judges the generation
@@ -43,19 +92,11 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
     let job = job_of(&file.plan)?;
     let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
-    let report = |generation: u64, was_committed, shards: &[ShardEntry]| CommitReport {
-        index: file.out.clone(),
-        generation,
-        was_committed,
-        rows: shards.iter().map(|shard| shard.rows).sum(),
-        shards: shards.len(),
-        bytes: shards.iter().map(|shard| shard.bytes).sum(),
-    };
-    if let Some((generation, shards)) = generation_of(&index, &file.hash, file.parent)? {
-        return Ok(report(generation, true, &shards));
+    if let Some((number, shards)) = generation_of(&index, &file.hash, file.parent)? {
+        return CommitReport::new(&index, &index.generation(number)?, Built::of(&shards), true);
     }
     let work = WorkArea::new(index.root(), file.hash);
-    let records = records(path, &index, &work, &file.plan)?;
+    let records = records(path, &index, &work, &file)?;
     let shards: Vec<ShardEntry> = records.into_iter().filter_map(|record| record.shard).collect();
     // Deleted rows stay in the log: what was deleted once does not come back unasked.
     let parent = file.parent.map(|number| index.generation(number)).transpose()?;
@@ -70,7 +111,7 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
         other => other.into(),
     })?;
     work.remove()?;
-    Ok(report(committed.generation.number, false, &shards))
+    CommitReport::new(&index, &committed.generation, Built::of(&shards), false)
 }
 
 /// The records of all tasks.
@@ -78,34 +119,14 @@ pub(super) fn records(
     path: &Path,
     index: &IndexDir,
     work: &WorkArea,
-    plan: &Plan,
+    file: &PlanFile,
 ) -> Result<Vec<TaskRecord>> {
-    let tasks = plan.tasks();
     let (mut records, mut missing) = (Vec::new(), Vec::new());
-    for task in 0..tasks {
-        let record = work.record(task)?;
-        let shard = record.as_ref().and_then(|record| record.shard.as_ref());
-        let is_there = match shard {
-            Some(shard) => index.shard_version(&shard.name)?.is_some(),
-            None => true,
-        };
-        match record.filter(|_| is_there) {
+    for task in 0..file.plan.tasks() {
+        match work.ended(task, index)? {
             Some(record) => records.push(record),
             None => missing.push(task),
         }
     }
-    if missing.is_empty() {
-        return Ok(records);
-    }
-    let named: Vec<String> = missing.iter().take(MAX_MISSING).map(u32::to_string).collect();
-    let more = missing.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Err(Error::Invalid(format!(
-        "{} of {tasks} tasks have not ended: {}{more}; run ocelli {} --plan {} --task {}",
-        missing.len(),
-        named.join(", "),
-        plan.kind(),
-        path.display(),
-        missing[0]
-    )))
+    if missing.is_empty() { Ok(records) } else { Err(file.missing(path, &missing).into()) }
 }

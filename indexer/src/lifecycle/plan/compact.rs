@@ -1,6 +1,6 @@
 //! Compactions by plan: one task for each group of shards.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
@@ -8,7 +8,7 @@ use ocelli_index::{
     ShardEntry, Snapshot, TaskRecord, WorkArea,
 };
 
-use super::commit::{CommitReport, records};
+use super::commit::{Built, CommitReport, records};
 use super::make::PlanReport;
 use super::task::{TaskOptions, TaskReport, no_such_task};
 use crate::lifecycle::change::{Change, commit_by, open_current};
@@ -52,6 +52,7 @@ pub fn plan_compact(dir: &Path, options: &CompactOptions, out: &Path) -> Result<
         // Read and written once, at a few hundred MB a second.
         seconds: (bytes / 100_000_000).max(1),
     };
+    WorkArea::new(index.root(), file.hash).begin(&file)?;
     file.write(out)?;
     Ok(PlanReport::new(out, &file, rows))
 }
@@ -86,15 +87,15 @@ pub fn compact_task(
     let report = |shard| TaskReport::new(path, task, &file, shard, start);
     let index = IndexDir::open(&file.out)?;
     let work = WorkArea::new(index.root(), file.hash);
-    if let Some(record) = work.record(task)? {
-        let is_there = match &record.shard {
-            Some(shard) => index.shard_version(&shard.name)?.is_some(),
-            None => true,
-        };
-        if is_there {
-            work.remove_runs(task)?;
-            return Ok(report(record.shard));
-        }
+    if let Some(record) = work.ended(task, &index)? {
+        work.remove_runs(task)?;
+        return Ok(report(record.shard));
+    }
+    // The commit removes what tasks have left.
+    let current = current(&index)?;
+    if is_merged(&current, names) {
+        let shards = made_by(&current, &file.hash);
+        return Ok(report(shards.into_iter().find(|shard| shard.task == task).cloned()));
     }
     let generation = index.generation(job.generation)?;
     let sources = sources_of(&generation, names)?;
@@ -116,6 +117,7 @@ pub fn compact_task(
         task,
         shard: shard.clone(),
         ids: None,
+        model: None,
         stage_seconds: BuildSeconds::default(),
     })?;
     Ok(report(shard))
@@ -132,45 +134,37 @@ pub fn commit_compaction(path: &Path) -> Result<CommitReport> {
     let job = job_of(&file)?;
     let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
-    let mut report = CommitReport {
-        index: PathBuf::from(&file.out),
-        generation: 0,
-        was_committed: true,
-        rows: 0,
-        shards: 0,
-        bytes: 0,
-    };
-    let done = |current: &Generation, names: &[String]| {
-        let is_there = |name: &String| current.shards.iter().any(|shard| shard.name == *name);
-        !names.iter().any(is_there)
-    };
     let planned = index.generation(job.generation)?;
     let work = WorkArea::new(index.root(), file.hash);
-    let current = |index: &IndexDir| {
-        let current = index.current()?;
-        current.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))
-    };
-    if !job.groups.iter().all(|names| current(&index).is_ok_and(|now| done(&now, names))) {
-        let records = records(path, &index, &work, &file.plan)?;
+    let mut was_committed = true;
+    let now = current(&index)?;
+    if !job.groups.iter().all(|names| is_merged(&now, names)) {
+        let records = records(path, &index, &work, &file)?;
         for (names, record) in job.groups.iter().zip(records) {
-            if done(&current(&index)?, names) {
+            if is_merged(&current(&index)?, names) {
                 continue;
             }
             let sources = sources_of(&planned, names)?;
             let change = Change::Compact { sources, shards: record.shard.into_iter().collect() };
             let settings = [("plan", file.hash.to_string()), ("shards", names.join(" "))];
             index.commit_change(&change, &commit_by("compact", &settings))?;
-            report.was_committed = false;
+            was_committed = false;
         }
     }
     work.remove()?;
     let current = current(&index)?;
-    let shards = made_by(&current, &file.hash);
-    report.generation = current.number;
-    report.rows = shards.iter().map(|shard| shard.rows).sum();
-    report.shards = shards.len();
-    report.bytes = shards.iter().map(|shard| shard.bytes).sum();
-    Ok(report)
+    let built = Built::of(made_by(&current, &file.hash));
+    CommitReport::new(&index, &current, built, was_committed)
+}
+
+fn current(index: &IndexDir) -> Result<Generation> {
+    let current = index.current()?;
+    current.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))
+}
+
+/// Whether a generation has none of a group's shards any more.
+fn is_merged(generation: &Generation, names: &[String]) -> bool {
+    !names.iter().any(|name| generation.shard(name).is_some())
 }
 
 /// The shards of a generation that a plan has made.

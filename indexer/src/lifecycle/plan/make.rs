@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::SectionKind;
-use ocelli_index::{Estimate, IndexDir, Mode, Model, PlanFile};
+use ocelli_index::{BuildJob, Estimate, IndexDir, Mode, Model, PlanFile, Snapshot, WorkArea};
+use ocelli_text::quoted;
 use serde::Serialize;
 
 use crate::build::{
-    BuildOptions, OnDuplicate, OpenSource, Source, check_input, count_rows, job_of, plan,
+    BuildOptions, OnDuplicate, OpenSource, Source, check_input, count_rows, job_of, place, plan,
 };
 use crate::lifecycle::cost::{self, BuildSize, Shape};
+use crate::sample::blocks;
 use crate::threads::pool;
 use crate::{Error, Result};
 
@@ -84,7 +86,7 @@ impl PlanReport {
 ///
 /// # Errors
 /// Those of a build that can be found before it begins: parts of another spec, codes of another
-/// model, rows that are there twice.
+/// model, rows that are there twice, rows to be added that the index has.
 pub fn plan_build(
     paths: &[PathBuf],
     model: &Model,
@@ -118,8 +120,10 @@ pub fn plan_build(
         check_model(&index, model)?;
     }
     let planned = plan(&sources, model, &index, &build_options, (None, options.mode), &[])?;
-    index.put_model(model)?;
     let job = job_of(&planned.plan)?;
+    if options.mode == Mode::Add {
+        refuse_known(&sources, &index, job)?;
+    }
     let kept = job.rows() - job.left_out.len() as u64;
     let places = paths.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
     let shard_rows = job.shards.iter().map(|rows| rows.end - rows.start).max().unwrap_or(0);
@@ -140,6 +144,9 @@ pub fn plan_build(
     file.parent = planned.parent;
     file.memory_budget_bytes = options.memory_budget_bytes as u64;
     file.estimate = cost::build(&Shape::of(model), &size).estimate();
+    // Before the model, which `gc` keeps for it.
+    WorkArea::new(index.root(), file.hash).begin(&file)?;
+    index.put_model(model)?;
     file.write(out)?;
     Ok(PlanReport {
         rejected: planned.rejected,
@@ -169,6 +176,50 @@ fn check_model(index: &IndexDir, model: &Model) -> Result<()> {
     )))
 }
 
+/// Rows that are named where the index has their keys or ids.
+const MAX_KNOWN: usize = 3;
+
+/// Refuses rows whose key or id a row of the index has.
+fn refuse_known(sources: &[Source<'_>], index: &IndexDir, job: &BuildJob) -> Result<()> {
+    let snapshot = Snapshot::open_in(index, None)?;
+    let (mut known, mut first, mut row) = (0u64, Vec::new(), 0u64);
+    for source in sources {
+        for rows in blocks(source.rows()) {
+            for (id, key) in source.names(rows, 0)? {
+                let here = row;
+                row += 1;
+                if job.is_left_out(here) {
+                    continue;
+                }
+                let by_key = if key.is_empty() { None } else { snapshot.find_key(&key)? };
+                let by_id = if source.has_ids() { snapshot.find_id(id)? } else { None };
+                let Some(found) = by_key.or(by_id) else { continue };
+                known += 1;
+                if first.len() < MAX_KNOWN {
+                    let what = match by_key {
+                        Some(_) => format!("key {}", quoted(&key)),
+                        None => format!("id {id}"),
+                    };
+                    let found = snapshot.id(found)?;
+                    first.push(format!("{what} of {} is row {found}", place(sources, here)));
+                }
+            }
+            source.release();
+            snapshot.shards().for_each(|shard| shard.file().release());
+        }
+    }
+    if known == 0 {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{known} of the rows are in generation {} of {} already, by key or id, the first: {}; \
+         nothing was planned: leave them out, or replace those of the index by --mode upsert",
+        snapshot.generation().number,
+        index.root().display(),
+        first.join("; ")
+    )))
+}
+
 /// Bytes of a section of all parts.
 fn section_bytes(sources: &[Source<'_>], kind: SectionKind) -> u64 {
     let len = |source: &Source<'_>| match source {
@@ -179,6 +230,6 @@ fn section_bytes(sources: &[Source<'_>], kind: SectionKind) -> u64 {
 }
 
 /// A path that means the same in every working directory.
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(Error::io("look at", path))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildJob, BuildSeconds, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEntry,
+    BuildJob, BuildSeconds, FileTrouble, Hash, IndexDir, Model, PlanFile, PlanInput, ShardEntry,
 };
 use serde::Serialize;
 
@@ -33,11 +33,14 @@ pub struct TaskReport {
     pub task: u32,
     /// Tasks of the plan.
     pub tasks: u32,
-    /// Name of the shard; none if all of its rows are left out.
+    /// Name of the shard; none if all of its rows are left out, or the task makes none.
     pub shard: Option<String>,
+    /// Hash of the model, if the task makes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Hash>,
     /// Rows of the shard.
     pub rows: u64,
-    /// Bytes of the shard.
+    /// Bytes of the shard, or of the model.
     pub bytes: u64,
     /// Processor seconds of each stage, summed over threads: of the attempt that ended the task,
     /// be it this one or an earlier one. Not measured for compactions.
@@ -63,6 +66,7 @@ impl TaskReport {
             rows: shard.as_ref().map_or(0, |shard| shard.rows),
             bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
             shard: shard.map(|shard| shard.name),
+            model: None,
             stage_seconds: BuildSeconds::default(),
             seconds: start.elapsed().as_secs_f64(),
         }
@@ -101,7 +105,7 @@ pub fn build_task(
         return Ok(report(shards.into_iter().find(|shard| shard.task == task)));
     }
     let model = open_model(&index, job)?;
-    let opened = open_inputs(&file, job)?;
+    let opened = open_inputs(&file, &job.inputs)?;
     let sources: Vec<Source<'_>> = opened.iter().map(OpenSource::source).collect();
     let build_options = BuildOptions {
         shards: job.shards.len(),
@@ -121,40 +125,34 @@ pub fn build_task(
 }
 
 /// The model of a plan, which its index directory has.
-pub(super) fn open_model(index: &IndexDir, job: &BuildJob) -> Result<Model> {
-    let path = match &job.fine_codec {
-        Some(codec) => index.fine_model_path(&job.model, codec)?,
-        None => index.model_path(&job.model)?,
-    };
-    let model = Model::open(&path)?;
-    let differs = |what, found: Option<Hash>, expected: Option<Hash>| {
-        let name = |hash: Option<Hash>| hash.map_or("none".to_owned(), |hash| hash.to_string());
-        Error::Invalid(format!(
-            "{}: {what} {}, the plan was made for {}: plan again",
-            path.display(),
-            name(found),
-            name(expected)
-        ))
-    };
-    if model.hash() != job.model {
-        return Err(differs("model", Some(model.hash()), Some(job.model)));
-    }
-    let codec = model.fine_codec().map(FineCodec::hash);
-    if codec != job.fine_codec {
-        return Err(differs("fine codec", codec, job.fine_codec));
-    }
-    Ok(model)
+fn open_model(index: &IndexDir, job: &BuildJob) -> Result<Model> {
+    index.model(&job.model, job.fine_codec.as_ref()).map_err(|error| match (&error, error.path()) {
+        (
+            ocelli_index::Error::ModelMismatch { .. }
+            | ocelli_index::Error::FineCodecMismatch { .. },
+            _,
+        ) => Error::Invalid(format!(
+            "{error}: the plan was made for that one; put the file back, or plan again"
+        )),
+        (_, Some(path)) if error.trouble() == Some(FileTrouble::Missing) => {
+            Error::Invalid(format!(
+                "{}: the plan's model is not there: plan again, which puts it back",
+                path.display()
+            ))
+        }
+        _ => error.into(),
+    })
 }
 
 /// The inputs of a plan, as they were when it was made.
-fn open_inputs(file: &PlanFile, job: &BuildJob) -> Result<Vec<OpenSource>> {
-    if file.inputs.len() != job.inputs.len() {
+pub(super) fn open_inputs(file: &PlanFile, inputs: &[PlanInput]) -> Result<Vec<OpenSource>> {
+    if file.inputs.len() != inputs.len() {
         return Err(Error::Invalid(format!(
             "the plan names {} files for {} inputs",
             file.inputs.len(),
-            job.inputs.len()
+            inputs.len()
         )));
     }
-    let inputs = file.inputs.iter().zip(&job.inputs);
+    let inputs = file.inputs.iter().zip(inputs);
     inputs.map(|(path, input)| OpenSource::planned(path, input)).collect()
 }

@@ -121,6 +121,11 @@ fn the_cheapest_search_that_finds_enough() {
     for wrong in [0.0, 1.1, f64::NAN] {
         assert!(tune(&snapshot, &parts, &wanted(wrong), &silent).is_err());
     }
+    for k in [0, usize::MAX] {
+        assert!(tune(&snapshot, &parts, &TuneOptions { k, ..wanted(0.5) }, &silent).is_err());
+    }
+    let huge = TuneOptions { sample: usize::MAX, ..wanted(0.2) };
+    assert_eq!(tune(&snapshot, &parts, &huge, &silent).unwrap().queries, one.queries);
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The cheapest search of an index that has the recall that is wanted, chosen on some queries and
 //! tried on others.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ocelli_index::Part;
-use ocelli_index::{SearchParams, Snapshot};
+use ocelli_index::{Part, Scratch, SearchParams, Snapshot};
 use serde::Serialize;
 
 use super::exact::{Truth, nearest};
@@ -15,6 +14,11 @@ use crate::{Error, ProgressFn, Result};
 
 /// Candidates to score again, in the order in which they are tried, where an index has finer codes.
 const REFINED: [usize; 4] = [50, 150, 500, 1500];
+/// Queries by which the time of a search is measured, and the time after which there are no more.
+const TIMED: usize = 256;
+const TIMED_FOR: Duration = Duration::from_millis(500);
+/// Queries before them, which bring code and data near the processor.
+const WARM: usize = 16;
 
 /// What a search is to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +42,7 @@ pub struct TuneOptions {
 pub struct Tried {
     /// Candidates that were scored again by finer codes.
     pub refine_candidates: usize,
-    /// Lists, recall and time.
+    /// Lists, recall, and the mean time of a query, one after the other on one thread.
     #[serde(flatten)]
     pub at: RecallAt,
 }
@@ -56,7 +60,8 @@ pub struct TuneReport {
     pub queries: usize,
     /// The recall that is wanted.
     pub wanted: f64,
-    /// Whether the chosen search has the recall and the time that are wanted.
+    /// Whether the chosen search has the recall and the time that are wanted, and the other queries
+    /// do not refute it: the interval of their recall reaches what is wanted.
     pub is_met: bool,
     /// The chosen search, on the queries that it was chosen by: the cheapest that has the recall,
     /// or else the one with the most recall within the time.
@@ -87,10 +92,11 @@ pub fn tune(
 ) -> Result<TuneReport> {
     let start = Instant::now();
     let of_recall = options.recall > 0.0 && options.recall <= 1.0;
-    if options.k == 0 || options.sample == 0 || !of_recall {
+    let rows = usize::try_from(snapshot.rows()).unwrap_or(usize::MAX);
+    if !(1..=rows).contains(&options.k) || options.sample == 0 || !of_recall {
         return Err(Error::Invalid(format!(
-            "tune: expected k and a sample of at least 1 and a recall above 0, at most 1; found \
-             {}, {} and {}",
+            "tune: expected k of 1 to {rows} (the rows), a sample of at least 1 and a recall above \
+             0, at most 1; found {}, {} and {}",
             options.k, options.sample, options.recall
         )));
     }
@@ -103,12 +109,18 @@ pub fn tune(
     };
     let drawn = RecallOptions {
         k: options.k,
-        sample: options.sample.saturating_mul(2),
+        sample: options.sample.min(rows).saturating_mul(2),
         seed: options.seed,
         ..RecallOptions::default()
     };
     pool(options.threads)?.install(|| {
         let (truth, others) = nearest(snapshot, &source, &drawn, progress)?.halves();
+        if others.queries.is_empty() {
+            return Err(Error::Invalid(
+                "tune: expected at least 2 rows to choose by and to try the choice on, found 1"
+                    .to_owned(),
+            ));
+        }
         let mut trial = Trial { snapshot, truth: &truth, options, tried: Vec::new() };
         let (chosen, has_recall) = trial.choose()?;
         let fresh = trial.on(&others, &chosen)?;
@@ -119,7 +131,7 @@ pub fn tune(
             k: options.k,
             queries: truth.queries.len(),
             wanted: options.recall,
-            is_met: has_recall && in_time,
+            is_met: has_recall && in_time && fresh.interval[1] >= options.recall,
             prediction_error: fresh.recall - chosen.at.recall,
             chosen,
             fresh,
@@ -171,10 +183,30 @@ impl Trial<'_> {
             refine_candidates,
             ..SearchParams::default()
         };
-        let at = found(self.snapshot, self.truth, &params, self.options.k)?;
+        let mut at = found(self.snapshot, self.truth, &params, self.options.k)?;
+        at.query_ms = self.query_ms(&params)?;
         let tried = Tried { refine_candidates, at };
         self.tried.push(tried.clone());
         Ok(tried)
+    }
+
+    /// Mean time of a query, one after the other on one thread, with nothing beside it.
+    fn query_ms(&self, params: &SearchParams) -> Result<f64> {
+        let mut scratch = Scratch::default();
+        let mut ask = |queries: &[super::exact::Query]| -> Result<f64> {
+            let (start, mut asked) = (Instant::now(), 0);
+            for query in queries {
+                self.snapshot.search_with(&query.vector, params, &mut scratch)?;
+                asked += 1;
+                if start.elapsed() > TIMED_FOR {
+                    break;
+                }
+            }
+            Ok(start.elapsed().as_secs_f64() * 1e3 / f64::from(asked.max(1)))
+        };
+        let queries = &self.truth.queries[..self.truth.queries.len().min(TIMED)];
+        ask(&queries[..queries.len().min(WARM)])?;
+        ask(queries)
     }
 
     /// The fewest lists whose recall is that wanted, with so many candidates; or None. More lists

@@ -132,7 +132,12 @@ fn changes_at_once_are_all_there_and_no_search_sees_half_of_one() {
                     Err(error) if is_conflict(&error) => lost += 1,
                     done => drop(done.unwrap()),
                 }
-                let options = GcOptions { keep_generations: 3, min_age_s: 3600, remove: true };
+                let options = GcOptions {
+                    keep_generations: 3,
+                    min_age_s: 3600,
+                    remove: true,
+                    ..GcOptions::default()
+                };
                 gc(index, &options).unwrap();
             }
             lost

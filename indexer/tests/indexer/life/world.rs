@@ -331,7 +331,12 @@ impl World {
             Op::Rollback { back, undo } => self.roll_back(*back, *undo),
             Op::Restore => self.restore(),
             Op::Gc { keep } => {
-                let options = GcOptions { keep_generations: *keep, min_age_s: 0, remove: true };
+                let options = GcOptions {
+                    keep_generations: *keep,
+                    min_age_s: 0,
+                    remove: true,
+                    ..GcOptions::default()
+                };
                 let report = gc(&dir, &options).unwrap();
                 // Ids that only generations that go know of must not be given out again.
                 if self.state.next_id < self.next_id {
