@@ -50,7 +50,7 @@ pub struct Request<'a> {
     pub config: &'a Config,
     /// The images.
     pub input: &'a Input,
-    /// Those of them that are taken.
+    /// The choice of those that are taken.
     pub chosen: Chosen,
     /// The folder of parts, and what is in them.
     pub output: &'a Output,

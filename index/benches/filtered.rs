@@ -107,6 +107,47 @@ fn reading(bench: &Bench) -> Result<(usize, f64), Error> {
     Ok((columns.len(), us * bench.dim as f64 / bench.queries.len() as f64))
 }
 
+/// Searches with filters that allow fewer and fewer rows, wherever they lie or on one side of a
+/// plane through the rows; its normal is the first query. Returns the most recall that is lost.
+fn selective(
+    bench: &Bench,
+    plain: &Measured,
+    print: &dyn Fn(&str, f64, &Measured),
+) -> Result<f64, Error> {
+    let dim = bench.dim;
+    let all: Vec<usize> = (0..bench.base.len() / dim).collect();
+    let mut worst: f64 = 0.0;
+    let normal = &bench.queries[..dim];
+    let side = |row: usize| -> f32 {
+        bench.base[row * dim..][..dim].iter().zip(normal).map(|(a, b)| a * b).sum()
+    };
+    let mut sides: Vec<f32> = all.iter().map(|&row| side(row)).collect();
+    let by_side = sides.clone();
+    sides.sort_unstable_by(f32::total_cmp);
+    for share in [0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 1e-3, 1e-4, 1e-5] {
+        let least =
+            sides[sides.len() - 1 - ((sides.len() as f64 * share) as usize).min(sides.len() - 1)];
+        let kinds: [(&str, Vec<usize>); 2] = [
+            ("any place", all.iter().copied().filter(|&row| draw(row) < share).collect()),
+            ("one side", all.iter().copied().filter(|&row| by_side[row] > least).collect()),
+        ];
+        for (kind, rows) in kinds {
+            if rows.is_empty() {
+                continue;
+            }
+            let allow = Some(rows.iter().map(|&row| Name::Id(row as u64)).collect());
+            let filter = bench.snapshot.resolve(&Filter { allow, ..Filter::default() })?;
+            let m = bench.measure(&rows, Some(filter))?;
+            print(kind, share, &m);
+            worst = worst.max(plain.recall - m.recall);
+            if m.hits + 1e-9 < K.min(rows.len()) as f64 {
+                return Err(format!("{kind}, {share}: {} hits", m.hits).into());
+            }
+        }
+    }
+    Ok(worst)
+}
+
 fn main() -> Result<(), Error> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -147,36 +188,7 @@ fn main() -> Result<(), Error> {
     if columns > 0 {
         println!("{columns} attributes of {K} hits: {us:.1} us");
     }
-    let mut worst: f64 = 0.0;
-    // A plane through the rows; its normal is the first query.
-    let normal = &bench.queries[..dim];
-    let side = |row: usize| -> f32 {
-        bench.base[row * dim..][..dim].iter().zip(normal).map(|(a, b)| a * b).sum()
-    };
-    let mut sides: Vec<f32> = all.iter().map(|&row| side(row)).collect();
-    let by_side = sides.clone();
-    sides.sort_unstable_by(f32::total_cmp);
-    for share in [0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 1e-3, 1e-4, 1e-5] {
-        let least =
-            sides[sides.len() - 1 - ((sides.len() as f64 * share) as usize).min(sides.len() - 1)];
-        let kinds: [(&str, Vec<usize>); 2] = [
-            ("any place", all.iter().copied().filter(|&row| draw(row) < share).collect()),
-            ("one side", all.iter().copied().filter(|&row| by_side[row] > least).collect()),
-        ];
-        for (kind, rows) in kinds {
-            if rows.is_empty() {
-                continue;
-            }
-            let allow = Some(rows.iter().map(|&row| Name::Id(row as u64)).collect());
-            let filter = bench.snapshot.resolve(&Filter { allow, ..Filter::default() })?;
-            let m = bench.measure(&rows, Some(filter))?;
-            print(kind, share, &m);
-            worst = worst.max(plain.recall - m.recall);
-            if m.hits + 1e-9 < K.min(rows.len()) as f64 {
-                return Err(format!("{kind}, {share}: {} hits", m.hits).into());
-            }
-        }
-    }
+    let worst = selective(&bench, &plain, &print)?;
     println!("{{\"recall\": {:.4}, \"largest_loss\": {worst:.4}}}", plain.recall);
     Ok(())
 }

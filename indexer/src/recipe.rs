@@ -14,12 +14,12 @@ use crate::{Error, ProgressFn, Result};
 /// The wish for finer codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FineCodes {
-    /// Those that suit the model ([`FineChoice::by_default`]).
+    /// Codes that suit the model ([`FineChoice::by_default`]).
     #[default]
     Auto,
-    /// None.
+    /// No finer codes.
     None,
-    /// Those of this kind.
+    /// Codes of this kind.
     Of(FineChoice),
 }
 

@@ -107,19 +107,25 @@ pub fn add_to(schema: &mut Schema, record: &[u8]) -> Result<()> {
 pub fn fields(record: &[u8]) -> impl Iterator<Item = Result<(&str, ValueRef<'_>)>> {
     let mut rest = record;
     let mut last: Option<&str> = None;
+    let mut count = 0;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
         let at = record.len() - rest.len();
+        count += 1;
         match next_field(&mut rest) {
-            Some((name, value)) if last.is_none_or(|last| last < name) => {
+            Some((name, value)) if last.is_none_or(|l| l < name) && count <= MAX_COLUMNS => {
                 last = Some(name);
                 Some(Ok((name, value)))
             }
             found => {
                 rest = &[];
-                let what = found.map_or("no value of a known type", |_| "names do not ascend");
+                let what = match found {
+                    None => "no value of a known type",
+                    Some(_) if count > MAX_COLUMNS => "more values than a row may have",
+                    Some(_) => "names do not ascend",
+                };
                 Some(Err(Error::invalid(format!("attributes of a row, byte {at}: {what}"))))
             }
         }

@@ -284,3 +284,16 @@ fn attributes_take_the_bytes_that_are_stated() {
     };
     near(bytes(&own), 6.0);
 }
+
+/// A record of more values than a row may have is none: it could not be written again.
+#[test]
+fn a_record_has_no_more_values_than_a_row() {
+    let record = |n: usize| -> Vec<u8> {
+        (0..n)
+            .flat_map(|i| [&[0, 4][..], format!("c{i:03}").as_bytes(), &[3, 1]].concat())
+            .collect()
+    };
+    assert_eq!(record::decode(&record(MAX_COLUMNS)).unwrap().len(), MAX_COLUMNS);
+    let error = record::decode(&record(MAX_COLUMNS + 1)).unwrap_err().to_string();
+    assert!(error.contains("more values"), "{error}");
+}

@@ -87,7 +87,7 @@ impl BuildSeconds {
         self.0[stage as usize]
     }
 
-    /// Whether nothing was measured.
+    /// True if nothing was measured.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&seconds| seconds == 0.0)
     }

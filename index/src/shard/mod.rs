@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
 
+pub(crate) use builder::shard_name;
 pub use builder::{NewRow, ShardBuilder, Spill};
 pub use reader::{ListRows, Shard};
 

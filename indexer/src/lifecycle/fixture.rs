@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
-    ShardEntry,
+    Cause, Change, DescriptorSpec, Generation, Hash, IndexDir, Metric, Model, ModelParts, Names,
+    NewGeneration, ShardBuilder, ShardEntry,
 };
 use tempfile::TempDir;
+
+use super::change::commit_by;
 
 pub(crate) const ROWS: u64 = 60;
 
@@ -79,6 +81,38 @@ pub(crate) fn commit(dir: &IndexDir, shards: Vec<ShardEntry>, dead: &[u32], next
     let new = NewGeneration { model, shards, tombstones, deletes: None, next_id };
     let current = dir.current().unwrap().map(|current| current.number);
     dir.commit(current, new).unwrap();
+}
+
+/// Deletes rows by id, as the command does.
+pub(crate) fn bury(dir: &IndexDir, ids: &[u64]) {
+    let names = Names { ids: ids.to_vec(), keys: Vec::new() };
+    let change = Change::Delete { names, cause: Cause::Delete };
+    dir.commit_change(&change, &commit_by("delete", &[])).unwrap();
+}
+
+/// Adds a shard; rows of the same key or id make room.
+pub(crate) fn upsert(dir: &IndexDir, shard: ShardEntry, next_id: u64) {
+    let current = dir.current().unwrap().unwrap();
+    let change = Change::Add {
+        parent: current.number,
+        model: current.model,
+        shards: vec![shard],
+        first_id: None,
+        next_id,
+        supersede: true,
+    };
+    dir.commit_change(&change, &commit_by("upsert", &[])).unwrap();
+}
+
+/// Makes a generation current without any of the checks of a commit.
+pub(crate) fn force(dir: &IndexDir, generation: &Generation) {
+    let compact = serde_json::to_vec(generation).unwrap();
+    let checksum = Hash::of(&compact);
+    let sealed = serde_json::json!({ "generation": generation, "checksum": checksum });
+    let path = dir.root().join(format!("generations/{}.json", generation.number));
+    fs::write(path, serde_json::to_vec(&sealed).unwrap()).unwrap();
+    let line = format!("{} {checksum}\n", generation.number);
+    fs::write(dir.root().join("CURRENT"), line).unwrap();
 }
 
 /// Every file of an index, by its name, without those that only this machine knows.

@@ -163,7 +163,7 @@ impl Proven {
                 return Ok(());
             }
         };
-        let proofs = snapshot.proofs(|entry| self.known.contains(&entry.name))?;
+        let proofs = snapshot.proofs(|entry| self.known.contains(&entry.name));
         let faults = prove_all(&snapshot, &proofs, progress);
         self.bytes += proofs.iter().map(Proof::bytes).sum::<u64>();
         self.faults.extend(faults.into_iter().map(|error| (number, error)));
@@ -262,5 +262,121 @@ pub fn require_sound(report: &VerifyReport) -> Result<()> {
             ocelli_text::counted(faults as u64, "fault"),
             report.index.display()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ocelli_index::attributes::record;
+    use ocelli_index::{Hash, ShardBuilder, Value, object_names};
+
+    use super::*;
+    use crate::lifecycle::fixture::{bury, force, index, model, shard, upsert};
+    use crate::silent;
+
+    fn faults(dir: &IndexDir) -> Vec<String> {
+        let report = verify(dir.root(), Which::Current, 2, &silent).unwrap();
+        report.faults.into_iter().map(|fault| fault.what).collect()
+    }
+
+    /// The one fault of a generation that no commit makes: one after the current one, changed.
+    fn fault_of(dir: &IndexDir, change: impl FnOnce(&mut Generation)) -> String {
+        let mut generation = dir.current().unwrap().unwrap();
+        generation.parent = Some(generation.number);
+        generation.number += 1;
+        change(&mut generation);
+        force(dir, &generation);
+        let faults = faults(dir);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].clone()
+    }
+
+    fn with_column(dir: &IndexDir, task: u32, value: Value) -> ShardEntry {
+        let model = model(0);
+        let mut builder = ShardBuilder::new(&model);
+        let id = 1000 + u64::from(task);
+        builder.push(id, "", &[0.1, 0.2, 0.3, 0.4]).unwrap();
+        let fields = record::Fields::from([("camera".to_owned(), value)]);
+        builder.set_record(&record::encode(&fields).unwrap()).unwrap();
+        dir.put_shard(builder, Hash::of(b"columns"), task).unwrap()
+    }
+
+    #[test]
+    fn a_column_of_two_types_is_a_fault() {
+        let (_tmp, dir) = index();
+        let one = with_column(&dir, 0, Value::Int(5));
+        let other = with_column(&dir, 1, Value::Text("x".to_owned()));
+        let names = [one.name.clone(), other.name.clone()];
+        let fault = fault_of(&dir, |generation| {
+            generation.shards.extend([one, other]);
+            generation.next_id = 2000;
+        });
+        assert!(fault.contains("\"camera\" is int64 in shard"), "{fault}");
+        assert!(names.iter().all(|name| fault.contains(name)), "{fault}");
+    }
+
+    #[test]
+    fn a_next_id_that_is_in_use_is_a_fault() {
+        let (_tmp, dir) = index();
+        let fault = fault_of(&dir, |generation| generation.next_id = 119);
+        assert!(fault.contains("id 119") && fault.contains("is in use"), "{fault}");
+    }
+
+    #[test]
+    fn a_deleted_row_that_is_found_is_a_fault() {
+        let (_tmp, dir) = index();
+        bury(&dir, &[70]);
+        // A row of the same key in another shard is another row.
+        let again = shard(&dir, &model(0), 9, 70, 1);
+        upsert(&dir, again, 120);
+        assert_eq!(faults(&dir), [""; 0]);
+        let made_by = dir.current().unwrap().unwrap().made_by;
+        let fault = fault_of(&dir, |generation| {
+            let shard = generation.shards[1].name.clone();
+            assert!(generation.tombstones.remove(&shard).is_some());
+            generation.shards.pop();
+            generation.made_by = made_by;
+        });
+        assert!(fault.contains("id 70 (key \"photo 70\")"), "{fault}");
+        assert!(fault.contains("was deleted in generation 4"), "{fault}");
+    }
+
+    #[test]
+    fn a_log_of_later_deletions_is_a_fault() {
+        let (_tmp, dir) = index();
+        let head = r#"{"format":1,"before":null,"rows":1}"#;
+        let row = r#"{"id":99,"generation":9,"cause":"delete"}"#;
+        let bytes = format!("{head}\n{row}\n");
+        let log = Hash::of(bytes.as_bytes());
+        std::fs::write(dir.root().join(object_names::deletes(&log)), bytes).unwrap();
+        let fault = fault_of(&dir, |generation| generation.deletes = Some(log));
+        assert!(fault.contains("deleted in generation 9"), "{fault}");
+    }
+
+    /// A shard under the name of another one: its entry has the content that it has.
+    #[test]
+    fn a_name_that_is_that_of_other_content_is_a_fault() {
+        let (_tmp, dir) = index();
+        let fault = fault_of(&dir, |generation| {
+            let [first, second] = &mut generation.shards[..] else { panic!("two shards") };
+            let path = |name: &str| dir.shard_path(name).unwrap();
+            let name = first.name.replace("-00000-", "-00005-");
+            std::fs::copy(path(&second.name), path(&name)).unwrap();
+            second.name = name;
+        });
+        assert!(fault.contains("name"), "{fault}");
+    }
+
+    #[test]
+    fn tombstones_of_rows_that_are_not_there_are_a_fault() {
+        let (_tmp, dir) = index();
+        let hash = dir.put_tombstones(&[60u32].into_iter().collect()).unwrap();
+        let fault = fault_of(&dir, |generation| {
+            let shard = generation.shards[0].name.clone();
+            generation.tombstones = BTreeMap::from([(shard, hash)]);
+        });
+        assert!(fault.contains("ordinal 60 of 60 rows"), "{fault}");
     }
 }

@@ -97,8 +97,8 @@ pub fn run(args: TuneArgs) -> Result<()> {
 fn remedy(r: &TuneReport) -> String {
     if r.most < r.wanted {
         return format!(
-            "the most that was found is {:.4}: codes lose the rest, so rebuild with more bytes (--m) \
-             or finer codes (--fine-codes)",
+            "the most that was found is {:.4}: codes lose the rest, so rebuild with more bytes \
+             (--m) or finer codes (--fine-codes)",
             r.most
         );
     }

@@ -52,8 +52,8 @@ impl<'a> GroupedRows<'a> {
     /// A group without rows is never looked at.
     ///
     /// # Panics
-    /// If there is no row or no centre, if the shapes do not fit together, if a value is not finite,
-    /// or if a group names a row that is not there.
+    /// If there is no row or no centre, if the shapes do not fit together, if a value is not
+    /// finite, or if a group names a row that is not there.
     pub fn new<'m>(
         rows: &'a [f32],
         d: usize,

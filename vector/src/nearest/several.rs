@@ -1,9 +1,9 @@
 //! The nearest few of many rows to each of many vectors.
 //!
-//! As for the nearest alone, integers rule out nearly all rows, and floats in the fixed order decide
-//! among the rest. By approximation, a row that is among the `count` nearest costs at most the slack
-//! more than the row of that rank. The rows that a vector has met so far say how much that is at
-//! most: when it holds several times `count` of them, those that cost more go.
+//! As for the nearest alone, integers rule out nearly all rows, and floats in the fixed order
+//! decide among the rest. By approximation, a row that is among the `count` nearest costs at most
+//! the slack more than the row of that rank. The rows that a vector has met so far say how much
+//! that is at most: when it holds several times `count` of them, those that cost more go.
 
 use super::work::{Kernels, Tile, Within, Work, at_level};
 use super::{BLOCK, NearestRows, TILE, VECTORS, Vector};

@@ -12,7 +12,7 @@ pub(super) trait Tile:
 {
 }
 
-impl<T> Tile for T where T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32 {}
+impl<F: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32> Tile for F {}
 
 /// Returns a bit for each cost of a tile that is within a limit.
 pub(super) trait Within: Fn(&[f32; TILE], f32) -> u64 {}

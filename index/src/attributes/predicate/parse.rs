@@ -190,18 +190,32 @@ impl Parser<'_> {
             return Err(too_large("is nested deeper than", MAX_DEPTH, "levels"));
         }
         let found = if self.take_word("not")? {
-            Predicate::Not(Box::new(self.not()?))
-        } else if self.take_sign("(")? {
-            let inner = self.or()?;
-            if !self.take_sign(")")? {
-                return Err(self.unexpected("`and`, `or` or `)`"));
-            }
-            inner
+            // With its parentheses it is one level, so that what a predicate displays can be read.
+            let inner = match self.group()? {
+                Some(inner) => inner,
+                None => self.not()?,
+            };
+            Predicate::Not(Box::new(inner))
         } else {
-            self.test()?
+            match self.group()? {
+                Some(inner) => inner,
+                None => self.test()?,
+            }
         };
         self.depth -= 1;
         Ok(found)
+    }
+
+    /// A predicate in parentheses, if one begins here.
+    fn group(&mut self) -> Result<Option<Predicate>> {
+        if !self.take_sign("(")? {
+            return Ok(None);
+        }
+        let inner = self.or()?;
+        match self.take_sign(")")? {
+            true => Ok(Some(inner)),
+            false => Err(self.unexpected("`and`, `or` or `)`")),
+        }
     }
 
     fn test(&mut self) -> Result<Predicate> {

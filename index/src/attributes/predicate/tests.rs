@@ -252,6 +252,7 @@ fn texts_mean_what_people_mean() {
         ("é = 1", "character 1:", "the name of a column"),
         ("a = 'x", "character 5:", "ends the text"),
         ("a = 2019-13-01", "character 5:", "a date"),
+        ("a = 2019-01-01T00:00Z05:00", "character 5:", "a date"),
         ("a like 'x'", "character 3:", "`is null`"),
         ("a = 1 and ; b", "character 11:", "found `;`"),
         ("null = 1", "character 1:", "the name of a column"),
@@ -260,6 +261,20 @@ fn texts_mean_what_people_mean() {
     ] {
         let error = text.parse::<Predicate>().unwrap_err().to_string();
         assert!(error.contains(place) && error.contains(word), "{text}: {error}");
+    }
+}
+
+/// However deep it is, a predicate reads what it displays.
+#[test]
+fn the_deepest_predicates_read_what_they_display() {
+    for text in [
+        format!("{}a", "not ".repeat(MAX_DEPTH - 1)),
+        format!("{}a{}", "not (b or ".repeat(31), ")".repeat(31)),
+        format!("{}a{}", "b and (c or ".repeat(31), ")".repeat(31)),
+    ] {
+        let predicate: Predicate = text.parse().unwrap();
+        let shown = predicate.to_string();
+        assert_eq!(shown.parse::<Predicate>().unwrap(), predicate, "{shown}");
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn parse(text: &str) -> Option<i64> {
     let offset = match zone {
         "" | "Z" | "z" => UtcOffset::UTC,
         _ => {
-            let [hours, minutes] = split(&zone[1..], ':', [2, 2])?;
+            let [hours, minutes] = split(zone.strip_prefix(['+', '-'])?, ':', [2, 2])?;
             let sign = if zone.starts_with('-') { -1 } else { 1 };
             UtcOffset::from_hms(sign * hours as i8, sign * minutes as i8, 0).ok()?
         }

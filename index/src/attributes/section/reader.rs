@@ -6,7 +6,7 @@ use super::layout::{
 use super::values::{BlockColumn, Bounds, Values};
 use crate::attributes::record::{self, Fields};
 use crate::attributes::schema::{Column, ColumnType, MAX_COLUMNS, Schema};
-use crate::attributes::value::{Value, ValueRef};
+use crate::attributes::value::{MAX_TEXT_BYTES, Value, ValueRef};
 use crate::base::error::{Error, Result};
 use crate::files::container::{Reader, Section, SectionKind};
 use crate::files::packed;
@@ -224,6 +224,10 @@ fn verify(column: &BlockColumn<'_>) -> std::result::Result<(), &'static str> {
         let ascend = (1..texts.len()).all(|i| texts.get(i - 1) < texts.get(i));
         if !ascend || texts.get(0).is_none() {
             return Err("texts of a dictionary that do not ascend");
+        }
+        let is_long = |i| texts.get(i).is_none_or(|text| text.len() > MAX_TEXT_BYTES);
+        if (0..texts.len()).any(is_long) {
+            return Err("a text of a dictionary that is longer than a value may be");
         }
     }
     Ok(())

@@ -134,22 +134,21 @@ pub(super) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
     keys_in(&keyed, 0..u64::MAX)
 }
 
-/// Ranges of ids that together hold all of them, with about as many rows in each.
-///
-/// # Errors
-/// [`Error::Corrupt`].
-pub(crate) fn id_ranges(shards: &[WithDeleted<'_>], pieces: u64) -> Result<Vec<Range<u64>>> {
+/// Ranges of ids that together hold all of them, with about as many rows in each. Where an id cannot
+/// be read, a range is larger.
+pub(crate) fn id_ranges(shards: &[WithDeleted<'_>], pieces: u64) -> Vec<Range<u64>> {
     let Some((largest, _)) = shards.iter().max_by_key(|(shard, _)| shard.rows()) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let rows = u64::from(largest.rows());
     let mut bounds = vec![0];
     for piece in 1..pieces.min(rows) {
-        bounds.push(largest.ranked((rows * piece / pieces) as u32)?.0);
+        let bound = largest.ranked((rows * piece / pieces) as u32);
+        bounds.extend(bound.ok().map(|(id, _)| id));
     }
     bounds.push(u64::MAX);
     bounds.dedup();
-    Ok(bounds.windows(2).map(|bounds| bounds[0]..bounds[1]).collect())
+    bounds.windows(2).map(|bounds| bounds[0]..bounds[1]).collect()
 }
 
 /// As many ranges of hashes of keys, of equal width; none for no pieces.

@@ -1,5 +1,6 @@
 //! One opened generation: its model and its shards.
 
+mod agree;
 mod evaluated;
 mod open;
 mod rows;

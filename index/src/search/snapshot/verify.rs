@@ -11,14 +11,14 @@ use crate::generations::Generation;
 use crate::generations::unique::{self, WithDeleted};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
-use crate::shard::ShardEntry;
+use crate::shard::{ShardEntry, shard_name};
 
 /// Tiles of a piece: 32 MiB.
 const PIECE_TILES: usize = 512;
 /// Rows of a piece, but for a list that is longer.
 const PIECE_ROWS: u32 = 1 << 18;
 /// Pieces into which ids or keys of several shards are split, for each of a million rows.
-const PIECE_NAMES: u64 = 1 << 20;
+const PIECE_NAMES: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// Most bad tiles of a piece that are told.
 const MOST_TILES: usize = 64;
 
@@ -54,6 +54,9 @@ enum What {
     Ids(usize, Range<u32>),
     UniqueIds(Range<u64>),
     UniqueKeys(Range<u64>),
+    Columns,
+    NextId,
+    Deleted,
 }
 
 impl Snapshot {
@@ -66,7 +69,7 @@ impl Snapshot {
     /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that
     /// is wrong.
     pub fn verify(&self) -> Result<()> {
-        let mut proofs = self.proofs(|_| false)?;
+        let mut proofs = self.proofs(|_| false);
         // A bad tile says more than the hash of its whole file.
         proofs.sort_by_key(|proof| !matches!(proof.what, What::Tiles(..) | What::Models));
         let mut faults = proofs.iter().flat_map(|proof| self.prove(proof));
@@ -84,16 +87,17 @@ impl Snapshot {
 
     /// The pieces of [`Self::verify`]; those that take longest and cannot be split come first. Of a
     /// shard that is `known` to be sound, only what it has in common with the others is proven.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] where a shard is too damaged to say how it is to be split.
-    pub fn proofs(&self, known: impl Fn(&ShardEntry) -> bool) -> Result<Vec<Proof>> {
+    /// Damage makes pieces larger, but none is left out for it.
+    pub fn proofs(&self, known: impl Fn(&ShardEntry) -> bool) -> Vec<Proof> {
         let mut proofs = Vec::new();
         let mut add = |what, bytes| proofs.push(Proof { what, bytes });
         add(What::Generation, 0);
         if self.generation.deletes.is_some() {
             add(What::DeleteLog, 0);
+            add(What::Deleted, 0);
         }
+        add(What::Columns, 0);
+        add(What::NextId, 0);
         for missing in 0..self.missing.len() {
             add(What::Missing(missing), 0);
         }
@@ -108,7 +112,8 @@ impl Snapshot {
                 add(What::Attributes(number), 0);
             }
         }
-        let model = std::fs::metadata(self.dir.model_path(&self.generation.model)?);
+        let model = self.dir.model_path(&self.generation.model).ok();
+        let model = model.and_then(|path| std::fs::metadata(path).ok());
         add(What::Models, model.map_or(0, |file| file.len()));
         for (number, member) in self.members.iter().enumerate() {
             if member.deleted.is_some() {
@@ -123,7 +128,7 @@ impl Snapshot {
                 let bytes = (end * TILE_BYTES).min(file.bytes() as usize) - start * TILE_BYTES;
                 add(What::Tiles(number, start..end), bytes as u64);
             }
-            for lists in pieces_of_lists(member)? {
+            for lists in pieces_of_lists(member) {
                 add(What::Lists(number, lists), 0);
             }
             for start in (0..rows).step_by(PIECE_ROWS as usize) {
@@ -135,14 +140,14 @@ impl Snapshot {
         let ids: u64 = shards().map(|shard| u64::from(shard.rows())).sum();
         let keys: u64 = shards().map(|shard| u64::from(shard.keyed())).sum();
         if self.members.len() > 1 {
-            for range in unique::id_ranges(&self.with_deleted(), pieces(ids))? {
+            for range in unique::id_ranges(&self.with_deleted(), pieces(ids)) {
                 add(What::UniqueIds(range), 0);
             }
             for range in unique::key_ranges(pieces(keys)) {
                 add(What::UniqueKeys(range), 0);
             }
         }
-        Ok(proofs)
+        proofs
     }
 
     /// Does a piece. Returns what is wrong: each bad tile of a piece of tiles, the first fault of
@@ -162,7 +167,10 @@ impl Snapshot {
             What::Missing(number) => Err(self.missing[*number].error.clone()),
             What::Digest(number) => {
                 let member = member(*number);
-                self.entry(member).and_then(|entry| verify_digest(member, entry))
+                let entry = self.entry(member);
+                entry.and_then(|entry| {
+                    verify_name(member, entry).and_then(|()| verify_digest(member, entry))
+                })
             }
             What::Keys(number) => member(*number).shard.verify_keys(),
             What::Attributes(number) => member(*number).shard.verify_attributes(),
@@ -175,6 +183,9 @@ impl Snapshot {
             What::Ids(number, ranks) => member(*number).shard.verify_ids(ranks.clone()),
             What::UniqueIds(ids) => unique::ids_in(&self.with_deleted(), ids.clone()),
             What::UniqueKeys(hashes) => unique::keys_in(&self.with_deleted(), hashes.clone()),
+            What::Columns => self.verify_columns(),
+            What::NextId => self.verify_next_id(),
+            What::Deleted => self.verify_deleted(),
         };
         done.err().into_iter().collect()
     }
@@ -220,18 +231,41 @@ fn pieces(names: u64) -> u64 {
     names.div_ceil(PIECE_NAMES)
 }
 
-/// Ranges of lists that have [`PIECE_ROWS`] rows or a few more.
-fn pieces_of_lists(member: &Member) -> Result<Vec<Range<u32>>> {
+/// Ranges of lists that have [`PIECE_ROWS`] rows or a few more. A list whose length cannot be read
+/// counts as empty: its piece finds the fault.
+fn pieces_of_lists(member: &Member) -> Vec<Range<u32>> {
     let nlist = member.shard.meta().nlist;
     let (mut pieces, mut start, mut rows) = (Vec::new(), 0, 0);
     for list in 0..nlist {
-        rows += member.shard.list(list)?.len;
+        rows += member.shard.list(list).map_or(0, |entry| entry.len);
         if rows >= PIECE_ROWS || list + 1 == nlist {
             pieces.push(start..list + 1);
             (start, rows) = (list + 1, 0);
         }
     }
-    Ok(pieces)
+    pieces
+}
+
+/// Compares the name of a shard with its content, where it is one that a writer of shards gave:
+/// plan, task, hash of the content.
+fn verify_name(member: &Member, entry: &ShardEntry) -> Result<()> {
+    let parts: Vec<&str> = member.name.trim_end_matches(".shard").split('-').collect();
+    let [plan, task, content] = parts[..] else { return Ok(()) };
+    let short = Hash::of(b"").short().len();
+    let is_hash = |text: &str| text.len() == short && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_hash(plan) || !is_hash(content) || task.parse::<u32>().is_err() {
+        return Ok(());
+    }
+    let expected = shard_name(entry.plan, entry.task, &entry.checksum);
+    if expected == member.name {
+        return Ok(());
+    }
+    Err(Error::Misplaced {
+        path: member.shard.path().to_owned(),
+        what: "name",
+        expected,
+        found: member.name.clone(),
+    })
 }
 
 fn verify_digest(member: &Member, entry: &ShardEntry) -> Result<()> {
@@ -267,4 +301,95 @@ fn verify_model(path: &Path, expected: Hash, codec: Option<Hash>) -> Result<()> 
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{DescriptorSpec, IndexDir, Metric, ModelParts, NewGeneration, ShardBuilder};
+
+    fn model() -> Model {
+        let spread = |n: u32, scale: f32| -> Vec<f32> {
+            (0..n).map(|i| (i as f32 * 1.7).sin() * scale).collect()
+        };
+        Model::from_parts(ModelParts {
+            spec: DescriptorSpec::foreign("test", 4).unwrap(),
+            metric: Metric::L2,
+            mean: None,
+            rotation: None,
+            renormalize: false,
+            dim: 4,
+            d: 4,
+            nlist: 3,
+            coarse: spread(12, 1.0).into(),
+            m: 2,
+            ksub: 16,
+            codebooks: spread(64, 0.3),
+            training: BTreeMap::new(),
+        })
+        .unwrap()
+    }
+
+    /// Ids come in no order, so that each shard has a map of them, over several tiles.
+    fn shard(dir: &IndexDir, model: &Model, task: u32, rows: u64) -> ShardEntry {
+        let mut builder = ShardBuilder::new(model);
+        for i in 0..rows {
+            let id = 2 * (i * 7 % rows) + u64::from(task);
+            let list = (i % 3) as u32;
+            builder.push_code(id, &format!("k{id}"), list, &[(i % 16) as u8, 1]).unwrap();
+        }
+        dir.put_shard(builder, Hash::of(b"p"), task).unwrap()
+    }
+
+    /// Whichever tile is damaged, all pieces are there, and the damage is told.
+    #[test]
+    fn no_damaged_tile_ends_a_proof() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = IndexDir::create(tmp.path()).unwrap();
+        let model = model();
+        dir.put_model(&model).unwrap();
+        let shards = vec![shard(&dir, &model, 0, 30_000), shard(&dir, &model, 1, 20_000)];
+        let path = dir.shard_path(&shards[0].name).unwrap();
+        let tombstones = BTreeMap::new();
+        let (model, deletes) = (model.hash(), None);
+        let new = NewGeneration { model, shards, tombstones, deletes, next_id: 60_000 };
+        dir.commit(None, new).unwrap();
+        let whole = Snapshot::open(tmp.path(), None).unwrap();
+        whole.verify().unwrap();
+        let pieces = whole.proofs(|_| false).len();
+        let tiles = whole.members[0].shard.file().tiles();
+        assert!(tiles > 4);
+        drop(whole);
+        let sound = std::fs::read(&path).unwrap();
+        let mut fewest = pieces;
+        for tile in 0..tiles {
+            let mut bytes = sound.clone();
+            bytes[(tile * TILE_BYTES + TILE_BYTES / 2).min(sound.len() - 1)] ^= 1;
+            // Another file, as a mapping of the one before may be open.
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            let snapshot = Snapshot::open_degraded(tmp.path(), None, None).unwrap();
+            let proofs = snapshot.proofs(|_| false);
+            let faults: Vec<Error> = proofs.iter().flat_map(|p| snapshot.prove(p)).collect();
+            assert!(faults.iter().any(|fault| fault.path() == Some(path.as_path())), "tile {tile}");
+            if snapshot.missing.is_empty() {
+                let ids = |proof: &&Proof| matches!(proof.what, What::UniqueIds(_));
+                let ranges: Vec<Range<u64>> = proofs.iter().filter(ids).map(ids_of).collect();
+                assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, u64::MAX));
+                assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                fewest = fewest.min(proofs.len());
+            }
+        }
+        // Damage among the ids was met by the split.
+        assert!(fewest < pieces);
+    }
+
+    fn ids_of(proof: &Proof) -> Range<u64> {
+        match &proof.what {
+            What::UniqueIds(range) => range.clone(),
+            _ => panic!("{proof:?}"),
+        }
+    }
 }

@@ -490,6 +490,6 @@ fn run_path(folder: &Path, first: u32) -> PathBuf {
 }
 
 /// The name of a shard's file.
-fn shard_name(plan: Hash, task: u32, checksum: &Hash) -> String {
+pub(crate) fn shard_name(plan: Hash, task: u32, checksum: &Hash) -> String {
     format!("{}-{task:05}-{}.shard", plan.short(), checksum.short())
 }

@@ -1,6 +1,6 @@
 //! What a unit of work takes: measured by `./bench rates` on two cores of a Zen 5 (AVX-512 VBMI),
-//! with nothing else on the machine. `docs/scale.md` says how far off they are at other sizes. Those
-//! of reading, rotating, keys and the disk are estimates: no run measures them by themselves.
+//! with nothing else on the machine. `docs/scale.md` says how far off they are at other sizes.
+//! Those of reading, rotating, keys and the disk are estimates: no run measures them by themselves.
 //!
 //! Times are those of one core, in nanoseconds.
 

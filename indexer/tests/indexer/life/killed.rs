@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::world::{Op, State, World, models, op, same};
+use super::op::{Op, op};
+use super::world::{State, World, models, same};
 
 /// The folder in which a child of this test works, and the number of its changes.
 const CHILD: &str = "OCELLI_TEST_LIFE_OF_A_CHILD";

@@ -1,6 +1,7 @@
 //! The life of an index: whatever is done to it, in whatever order, it holds what it should.
 
 mod killed;
+mod op;
 mod together;
 mod world;
 
@@ -8,7 +9,8 @@ use ocelli_test_support::cases;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use world::{World, models, op};
+use op::op;
+use world::{World, models};
 
 /// Sequences of changes; `./test --long` makes a thousand.
 #[test]

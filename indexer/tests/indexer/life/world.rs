@@ -5,95 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocelli_index::{Dtype, IndexDir, Model, Part, PartKind, PartWriter, SearchParams, Snapshot};
+use ocelli_index::{
+    Dtype, IndexDir, Model, Part, PartKind, PartWriter, PlanFile, SearchParams, Snapshot,
+};
 use ocelli_indexer::lifecycle::backup::{RestoreOptions, backup, restore};
 use ocelli_indexer::lifecycle::change::Names;
+use ocelli_indexer::lifecycle::plan::{Commit, TaskOptions, commit, plan_compact, run_task};
 use ocelli_indexer::lifecycle::{
     CompactOptions, GcOptions, add, compact, delete, gc, rebuild, rollback,
 };
 use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train};
-use proptest::prelude::*;
 
+use super::op::{KEYS, NewRow, Op};
 use crate::support::{clustered, regions, spec};
 
 pub const DIM: usize = 4;
-/// Keys that rows have, so that they meet.
-const KEYS: u8 = 12;
-
-/// A row on its way into the index.
-#[derive(Clone, Debug)]
-pub struct NewRow {
-    /// Key `k<number>`; none where it is 0.
-    pub key: u8,
-    /// The id that the part gives, if parts give ids.
-    pub id: u64,
-    /// The number of the row's vector.
-    pub vector: u8,
-}
-
-/// A change.
-#[derive(Clone, Debug)]
-pub enum Op {
-    Add {
-        rows: Vec<NewRow>,
-        ids: bool,
-    },
-    Upsert {
-        rows: Vec<NewRow>,
-        ids: bool,
-    },
-    Delete {
-        ids: Vec<u64>,
-        keys: Vec<u8>,
-        erase: bool,
-    },
-    Compact {
-        all: bool,
-    },
-    /// Under the other model, of the index's own vectors.
-    Rebuild,
-    /// Under the other model, of all rows that ever were given a key.
-    RebuildOfParts {
-        rows: Vec<NewRow>,
-        forget: bool,
-    },
-    /// So many generations back by number.
-    Rollback {
-        back: u64,
-        undo: bool,
-    },
-    Gc {
-        keep: usize,
-    },
-    /// A backup; the life goes on in the directory that is restored of it.
-    Restore,
-}
-
-fn rows() -> impl Strategy<Value = Vec<NewRow>> {
-    let row = (0..KEYS, 0..24u64, any::<u8>());
-    prop::collection::vec(row, 1..6).prop_map(|rows| {
-        rows.into_iter().map(|(key, id, vector)| NewRow { key, id, vector }).collect()
-    })
-}
-
-pub fn op() -> impl Strategy<Value = Op> {
-    let few = || prop::collection::vec(0..30u64, 0..3);
-    let keys = || prop::collection::vec(1..KEYS, 0..3);
-    prop_oneof![
-        6 => (rows(), any::<bool>()).prop_map(|(rows, ids)| Op::Add { rows, ids }),
-        5 => (rows(), any::<bool>()).prop_map(|(rows, ids)| Op::Upsert { rows, ids }),
-        6 => (few(), keys(), prop::bool::weighted(0.2))
-            .prop_map(|(ids, keys, erase)| Op::Delete { ids, keys, erase }),
-        3 => prop::bool::weighted(0.3).prop_map(|all| Op::Compact { all }),
-        1 => Just(Op::Rebuild),
-        2 => (rows(), prop::bool::weighted(0.3))
-            .prop_map(|(rows, forget)| Op::RebuildOfParts { rows, forget }),
-        2 => (1..5u64, prop::bool::weighted(0.3))
-            .prop_map(|(back, undo)| Op::Rollback { back, undo }),
-        2 => (0..3usize).prop_map(|keep| Op::Gc { keep }),
-        1 => Just(Op::Restore),
-    ]
-}
 
 /// A row of the index.
 #[derive(Clone, Debug, PartialEq)]
@@ -314,6 +240,7 @@ impl World {
                 let report = compact(&dir, &options, &silent).unwrap();
                 self.committed(report.generation);
             }
+            Op::CompactMeanwhile { all, ids, keys } => self.compact_meanwhile(*all, ids, keys),
             Op::Rebuild => {
                 let model = 1 - self.state.model;
                 let done = rebuild(&[], &self.models[model], &dir, &options(1), false, &silent);
@@ -344,14 +271,34 @@ impl World {
                     self.committed(last + 1);
                 }
                 let mut newest: Vec<u64> = self.history.keys().copied().rev().collect();
-                newest.retain(|n| *n != self.current && !self.history[n].closed);
-                newest.truncate(*keep);
-                newest.push(self.current);
-                newest.sort_unstable();
+                // The last one stays, so that its number is not given again.
+                let last = newest[0];
+                let mut stay = BTreeSet::from([self.current]);
+                stay.extend(Some(last).filter(|last| !self.history[last].closed));
+                newest.retain(|n| !stay.contains(n) && !self.history[n].closed);
+                stay.extend(newest.into_iter().take(*keep));
+                let newest: Vec<u64> = stay.into_iter().collect();
                 assert_eq!(report.kept, newest);
                 self.history.retain(|number, _| newest.contains(number));
             }
         }
+    }
+
+    fn compact_meanwhile(&mut self, all: bool, ids: &[u64], keys: &[u8]) {
+        self.parts += 1;
+        let plan = self.work.path().join(format!("{}.plan", self.parts));
+        let options = CompactOptions { all, memory_budget_bytes: 0 };
+        let planned = plan_compact(&self.dir, &options, &plan);
+        if let Err(error) = planned {
+            assert!(error.to_string().contains("nothing to compact"), "{error}");
+            return;
+        }
+        for task in 0..PlanFile::read(&plan).unwrap().plan.tasks() {
+            run_task(&plan, task, &TaskOptions::default(), &no_opq, &silent).unwrap();
+        }
+        self.delete(ids, keys, false);
+        let Commit::Generation(report) = commit(&plan, None).unwrap() else { panic!("a model") };
+        self.committed(report.generation);
     }
 
     fn restore(&mut self) {
@@ -479,6 +426,18 @@ impl World {
         assert_eq!(dir.next_id(current.as_ref()).unwrap(), self.next_id);
         let known: Vec<u64> = self.history.keys().copied().collect();
         assert_eq!(dir.generations().unwrap(), known);
+        for (&number, state) in self.history.iter().filter(|(number, _)| **number != self.current) {
+            same(&Snapshot::open(&self.dir, Some(number)).unwrap(), state);
+        }
+        let mut log: Vec<Gone> = dir
+            .delete_log(current.unwrap().deletes)
+            .flat_map(|file| file.unwrap().1.rows)
+            .map(|row| (row.id, row.key.clone(), row.is_asked_for()))
+            .collect();
+        let mut expected = self.state.log.clone();
+        log.sort();
+        expected.sort();
+        assert_eq!(log, expected);
     }
 }
 
