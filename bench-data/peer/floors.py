@@ -28,10 +28,9 @@ from pathlib import Path
 import numpy as np
 
 import faiss_peer
+from near_groups import MIN_ASSIGN_NLIST, met
 
 KSUB = 256
-# As `index/src/model/groups/mod.rs` has them.
-MIN_ASSIGN_NLIST = 1 << 13
 # Bytes of a row while it is sorted: id, list, length of its key; its code comes on top.
 ROW_BYTES = 8 + 4 + 4
 REPEATS = 5
@@ -58,11 +57,7 @@ class Work:
 
     def centroids(self):
         """Centroids that a row meets, those in the middle of groups included."""
-        if self.nlist < MIN_ASSIGN_NLIST:
-            return self.nlist
-        groups = 2 * int(self.nlist**0.5)
-        looked_at = -(-(int(groups**0.5) * 6) // 4)
-        return groups + looked_at * self.nlist // groups
+        return self.nlist if self.nlist < MIN_ASSIGN_NLIST else met(self.nlist)[0]
 
 
 def best(work, amount):

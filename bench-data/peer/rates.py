@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import processor
+from near_groups import met
 from processes import Worker, say
 from scale import DIM, NPROBES, Steps, K, M, QUERIES, nlist_for
 
@@ -39,13 +40,6 @@ def solved(rows, measured):
     """Least squares of the relative errors."""
     rows, measured = np.array(rows, float), np.array(measured, float)
     return np.linalg.lstsq(rows / measured[:, None], np.ones(len(measured)), rcond=None)[0]
-
-
-def met(nlist, nprobe=1):
-    """Vectors that a row meets by near groups, and groups: model/groups/mod.rs."""
-    groups = 2 * int(np.sqrt(nlist))
-    effort = -(-int(np.sqrt(groups)) * (6 + int(np.log2(nprobe))) // 4)
-    return groups + effort * nlist // groups, effort
 
 
 class Runs:

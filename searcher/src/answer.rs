@@ -7,7 +7,7 @@ use ocelli_index::attributes::Column;
 use ocelli_index::{Hash, Metric, StageTimes};
 
 use crate::error::Result;
-use crate::leaf::{Explained, Values};
+use crate::leaf::{Described, Explained};
 use crate::options::Options;
 use crate::root::Merged;
 
@@ -52,13 +52,10 @@ pub struct BatchAnswer {
     pub waits: Waits,
 }
 
-/// The vector of an image, (dim,), and the values of the columns that were asked for.
-pub type Described = (Vec<f32>, Values);
-
 /// The vectors of some images.
 #[derive(Clone, Debug)]
 pub struct Vectors {
-    /// For each image: its vector, (dim,), and the values of the columns; or its error.
+    /// For each image: its vector and its values; or its error.
     pub images: Vec<Result<Described>>,
     /// The columns of attributes that were asked for.
     pub columns: Arc<[Column]>,

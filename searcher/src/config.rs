@@ -53,6 +53,8 @@ pub struct Config {
     pub max_batch: usize,
     /// The most hits of a range search.
     pub max_range_hits: u32,
+    /// The most bytes of the attributes of a range search's hits, in memory.
+    pub max_range_bytes: usize,
     /// The most names in each set of a filter.
     pub max_filter_names: usize,
     /// The most hits that go into an expanded query.
@@ -158,6 +160,7 @@ impl Config {
             ("max_time_ms", self.max_time_ms),
             ("max_batch", self.max_batch as u64),
             ("max_range_hits", self.max_range_hits.into()),
+            ("max_range_bytes", self.max_range_bytes as u64),
             ("max_expansion_k", self.max_expansion_k.into()),
             ("max_diffusion_candidates", self.max_diffusion_candidates.into()),
             ("max_stream_queries", self.max_stream_queries as u64),

@@ -7,7 +7,7 @@ use ocelli_index::{
     Name, RangeResult, Row, ScanCounts, Scratch, SearchParams, SearchResult, Snapshot,
 };
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Options;
 
 /// An image of the index, as a client names it.
@@ -31,18 +31,15 @@ pub struct Explained {
 /// Values of a row, one for each column that is wanted; `None` for null.
 pub type Values = Vec<Option<Value>>;
 
+/// The vector of an image, (dim,), and the values of the columns that were asked for, or the error
+/// of reading them.
+pub type Described = (Vec<f32>, Result<Values>);
+
 /// The holder of some shards, as the root sees it. All methods block: they are called on compute
 /// threads only, with the buffers of the thread.
 pub trait Leaf: Send + Sync {
     /// The name of the shard of `row`, for reports of damage.
     fn shard_name(&self, row: Row) -> String;
-
-    /// The vector of an image, (dim,), in the space of descriptors: as stored, or reconstructed
-    /// from its code. `None` if no shard of this leaf has the image.
-    ///
-    /// # Errors
-    /// A damaged shard.
-    fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>>;
 
     /// The row of an image. `None` if no shard of this leaf has it.
     ///
@@ -50,11 +47,22 @@ pub trait Leaf: Send + Sync {
     /// A damaged shard.
     fn row_of(&self, image: &ImageName) -> Result<Option<Row>>;
 
-    /// The columns of attributes.
+    /// The vector of a row, (dim,), in the space of descriptors: as stored, or reconstructed from
+    /// its code.
+    ///
+    /// # Errors
+    /// A damaged shard.
+    fn vector_at(&self, row: Row) -> Result<Vec<f32>>;
+
+    /// The columns of attributes, without those that only a shard has that is not open
+    /// ([`Leaf::missing`]).
     ///
     /// # Errors
     /// Shards that disagree on the type of a column.
     fn schema(&self) -> Result<Arc<Schema>>;
+
+    /// The error of a shard that could not be opened, if there is one.
+    fn missing(&self) -> Option<Error>;
 
     /// The values of `columns` of each of `rows`, or the error of a damaged shard for each.
     fn values_at(&self, rows: &[Row], columns: &[Column]) -> Vec<Result<Values>>;
@@ -115,16 +123,19 @@ impl Leaf for Snapshot {
             .map_or_else(|| format!("shard {}", row.shard), str::to_owned)
     }
 
-    fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>> {
-        let row = self.row_of(image)?;
-        Ok(row.map(|row| self.vector(row)).transpose()?)
-    }
-
     fn row_of(&self, image: &ImageName) -> Result<Option<Row>> {
         Ok(match image {
             Name::Id(id) => self.find_id(*id)?,
             Name::Key(key) => self.find_key(key)?,
         })
+    }
+
+    fn vector_at(&self, row: Row) -> Result<Vec<f32>> {
+        Ok(self.vector(row)?)
+    }
+
+    fn missing(&self) -> Option<Error> {
+        Snapshot::missing(self).next().map(|shard| shard.error.into())
     }
 
     fn schema(&self) -> Result<Arc<Schema>> {

@@ -51,6 +51,7 @@ pub mod encoder_client;
 pub mod error;
 pub mod grpc;
 pub mod leaf;
+pub mod limit;
 pub mod metrics;
 pub mod options;
 pub mod pool;

@@ -7,9 +7,10 @@ use ocelli_index::{Diffusion, ErrorCode, Expansion, Filter, RowFilter, SearchPar
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::limit::Room;
 
 /// The checked options of a query, for the root and the leaves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The parameters of the engine. Each leaf adds its own rows for [`Options::filter`].
     pub search: SearchParams,
@@ -25,6 +26,8 @@ pub struct Options {
     pub with_keys: bool,
     /// The columns whose values hits carry.
     pub attributes: Arc<[Column]>,
+    /// The room for their values.
+    pub room: Room,
 }
 
 impl Options {

@@ -74,6 +74,6 @@ fn value(wanted: Option<v1::AttributeValue>, column: &str) -> Result<Literal> {
         Value::Bool(v) => Literal::Bool(v),
         Value::Text(v) => Literal::Text(v),
         Value::TimeMs(v) => Literal::Time(v),
-        Value::Bytes(v) => Literal::Text(v.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Value::Bytes(v) => Literal::Bytes(v),
     })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_index::attributes::{Column, Value};
-use ocelli_index::{Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
+use ocelli_index::{Hit, Metric, Row, Scratch, SearchResult, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 use ocelli_text::quoted;
@@ -53,6 +53,15 @@ pub struct Merged {
     pub times: StageTimes,
 }
 
+/// What was found while the keys and attributes of hits were read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The shards whose damage showed, by name, each with its error.
+    lost: BTreeMap<String, String>,
+    /// The bytes of all attributes so far, those of an answer's other queries included.
+    bytes: usize,
+}
+
 /// A hit and the number of its leaf.
 type LeafHit = (usize, Hit);
 
@@ -87,9 +96,15 @@ impl Root {
     /// # Errors
     /// [`Code::NotFound`] if no leaf has it; a damaged shard.
     pub fn vector_of(&self, image: &ImageName) -> Result<Vec<f32>> {
+        let (leaf, row) = self.find(image)?;
+        self.noted(leaf.vector_at(row))
+    }
+
+    /// The leaf that has an image, and its row there.
+    fn find(&self, image: &ImageName) -> Result<(&dyn Leaf, Row)> {
         for leaf in &self.leaves {
-            if let Some(vector) = self.noted(leaf.vector_of(image))? {
-                return Ok(vector);
+            if let Some(row) = self.noted(leaf.row_of(image))? {
+                return Ok((&**leaf, row));
             }
         }
         Err(Error::not_found(match image {
@@ -117,7 +132,7 @@ impl Root {
         loop {
             let all = self.ask(x, &asked, scratch)?;
             let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
-            let mut lost = BTreeMap::new();
+            let mut reading = Reading::default();
             let mut finish = |(x, (mut merged, mut hits)): (&[f32], (Merged, Vec<LeafHit>))| {
                 self.rank(&mut hits);
                 if let Some(diffusion) = &options.diffusion {
@@ -125,13 +140,13 @@ impl Root {
                     self.diffuse(x, diffusion, &mut hits, options)?;
                     merged.times[Stage::Diffuse] = start.elapsed();
                 }
-                self.finish(merged, hits, options, &mut lost)
+                self.finish(merged, hits, options, &mut reading)
             };
             let merged = queries.zip(all).map(&mut finish).collect::<Result<Vec<_>>>()?;
-            if lost.is_empty() {
+            if reading.lost.is_empty() {
                 return Ok(merged);
             }
-            Arc::make_mut(&mut asked.search.without).extend(lost);
+            Arc::make_mut(&mut asked.search.without).extend(reading.lost);
         }
     }
 
@@ -183,12 +198,12 @@ impl Root {
             }
             truncated |= hits.len() > options.search.k;
             self.rank(&mut hits);
-            let mut lost = BTreeMap::new();
-            let merged = self.finish(merged, hits, options, &mut lost)?;
-            if lost.is_empty() {
+            let mut reading = Reading::default();
+            let merged = self.finish(merged, hits, options, &mut reading)?;
+            if reading.lost.is_empty() {
                 return Ok((merged, truncated));
             }
-            Arc::make_mut(&mut asked.search.without).extend(lost);
+            Arc::make_mut(&mut asked.search.without).extend(reading.lost);
         }
     }
 
@@ -236,14 +251,14 @@ impl Root {
     }
 
     /// Keeps the best k of the ranked hits of all leaves and reads their keys and attributes. If a
-    /// partial answer is allowed, shards whose damage shows here go into `lost`. The search must
+    /// partial answer is allowed, shards whose damage shows here go into `reading`. The search must
     /// then be repeated without them, and this result must not be used.
     fn finish(
         &self,
         mut merged: Merged,
         mut hits: Vec<LeafHit>,
         options: &Options,
-        lost: &mut BTreeMap<String, String>,
+        reading: &mut Reading,
     ) -> Result<Merged> {
         // Before the cut to k: diffusion does not order hits by their scores.
         if let Some(threshold) = options.threshold {
@@ -253,9 +268,9 @@ impl Root {
         if options.with_keys || !options.attributes.is_empty() {
             let start = Instant::now();
             if options.with_keys {
-                merged.keys = self.read_keys(&hits, options, lost)?;
+                merged.keys = self.read_keys(&hits, options, &mut reading.lost)?;
             }
-            merged.attributes = self.read_attributes(&hits, options, lost)?;
+            merged.attributes = self.read_attributes(&hits, options, reading)?;
             merged.columns = Arc::clone(&options.attributes);
             merged.times[Stage::Keys] = start.elapsed();
         }

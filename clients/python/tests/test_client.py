@@ -621,6 +621,7 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(list(named.attributes), ["a", "b"])
         self.assertEqual(list(_request(Id(1), attributes="abc").options.attributes), ["abc"])
         self.assertEqual(list(none.attributes), [])
+        self.assertEqual(list(_request(Id(1), attributes=None).options.attributes), [])
         where = _request(Id(1), where="width > 5").options
         self.assertEqual(where.filter.predicate.text, "width > 5")
         self.assertFalse(where.filter.HasField("allow"))

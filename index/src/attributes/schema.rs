@@ -1,5 +1,7 @@
 //! Columns: their names and types.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
@@ -188,19 +190,25 @@ impl Schema {
         self.find(name).or_else(|| self.find(&format!("{name}_ms")))
     }
 
-    /// The columns of these names, in their order and each once; `*` stands for all, by name.
+    /// The columns of these names, in their order and each once; `*`, which may be there once,
+    /// stands for all, by name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that no column has, with the columns that there are.
+    /// [`Error::Invalid`] for a name that no column has, with the columns that there are, and for a
+    /// second `*`.
     pub fn select(&self, names: &[String]) -> Result<Vec<Column>> {
         let mut chosen: Vec<Column> = Vec::new();
+        let (mut known, mut all_asked) = (HashSet::new(), false);
         let mut choose = |column: &Column| {
-            if !chosen.iter().any(|other| other.name == column.name) {
+            if known.insert(column.name.clone()) {
                 chosen.push(column.clone());
             }
         };
         for name in names {
             if name == "*" {
+                if std::mem::replace(&mut all_asked, true) {
+                    return Err(Error::invalid("columns: `*` is there twice, expected once"));
+                }
                 let mut all: Vec<&Column> = self.columns.iter().collect();
                 all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                 all.into_iter().for_each(&mut choose);

@@ -12,7 +12,7 @@ use crate::generations::Dba;
 /// Version of plans: 2.
 const FORMAT: u32 = 2;
 /// The version of this program. Two versions do not work on one plan: their bytes could differ.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Everything that decides the result of a job. Its hash names the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,14 +12,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::file::PlanFile;
+use super::job::PROGRAM;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::base::times::BuildSeconds;
 use crate::files::container::write_atomically;
 use crate::generations::IndexDir;
 use crate::shard::ShardEntry;
+
+/// The field of a stored record that has the version of the program that wrote it.
+const WRITTEN_BY: &str = "program";
 
 /// The result of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +44,38 @@ pub struct TaskRecord {
     /// Processor time of the attempt that ended the task, by stage. Of no other file's content.
     #[serde(default, skip_serializing_if = "BuildSeconds::is_empty")]
     pub stage_seconds: BuildSeconds,
+}
+
+impl TaskRecord {
+    /// Reads `bytes`, the record in the file `path`. One that names no version is older than that
+    /// field.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with both versions if another version of Ocelli wrote it;
+    /// [`Error::Corrupt`] if it is no record.
+    pub fn read(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let corrupt = |e: serde_json::Error| {
+            Error::corrupt(path, format!("no record of a task that Ocelli {PROGRAM} reads: {e}"))
+        };
+        let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(corrupt)?;
+        match fields.remove(WRITTEN_BY) {
+            Some(by) if by != PROGRAM => Err(Error::invalid(format!(
+                "{}: written by Ocelli {}, and this is Ocelli {PROGRAM}: use that version, or plan \
+                 again",
+                path.display(),
+                by.as_str().unwrap_or("of an unknown version")
+            ))),
+            _ => serde_json::from_value(fields.into()).map_err(corrupt),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut stored = serde_json::to_value(self)?;
+        if let Some(fields) = stored.as_object_mut() {
+            fields.insert(WRITTEN_BY.to_owned(), PROGRAM.into());
+        }
+        serde_json::to_vec_pretty(&stored)
+    }
 }
 
 /// The model that a task has made.
@@ -140,7 +177,8 @@ impl WorkArea {
     /// The record of a task, if it has ended.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] if the file is no record of this plan and task.
+    /// [`Error::Io`]; [`Error::Corrupt`] if the file is no record of this plan and task; those of
+    /// [`TaskRecord::read`].
     pub fn record(&self, task: u32) -> Result<Option<TaskRecord>> {
         let path = self.folder.join(Self::record_name(task));
         let bytes = match fs::read(&path) {
@@ -148,8 +186,7 @@ impl WorkArea {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(&path, "read", e)),
         };
-        let record: TaskRecord =
-            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        let record = TaskRecord::read(&path, &bytes)?;
         if (record.plan, record.task) != (self.plan, task) {
             return Err(Error::corrupt(
                 &path,
@@ -181,7 +218,10 @@ impl WorkArea {
     /// [`Error::Io`].
     pub fn end_task(&self, record: &TaskRecord) -> Result<()> {
         self.create()?;
-        self.write(&Self::record_name(record.task), record)?;
+        let json = record
+            .to_json()
+            .map_err(|e| Error::invalid(format!("a record cannot be written: {e}")))?;
+        write_atomically(&self.folder.join(Self::record_name(record.task)), &json)?;
         self.remove_runs(record.task)
     }
 

@@ -91,6 +91,41 @@ fn a_plan_comes_back_and_is_not_changed_in_silence() {
     assert_eq!(PlanFile::read(&path).unwrap().hash, file.hash);
 }
 
+/// A record names the version that wrote it, another version refuses it by both names, and a record
+/// from before that field is read.
+#[test]
+fn records_of_another_version_are_refused_by_name() {
+    let tmp = tempfile::tempdir().unwrap();
+    let hash = crate::base::hash::Hash::of(b"plan");
+    let work = WorkArea::new(tmp.path(), hash);
+    let stage_seconds = Default::default();
+    let (shard, model) = (None, None);
+    let ids = Some((3, 9));
+    let record = TaskRecord { plan: hash, task: 2, shard, ids, model, stage_seconds };
+    work.end_task(&record).unwrap();
+    assert_eq!(work.record(2).unwrap(), Some(record.clone()));
+
+    let path = work.folder().join("task-00002.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        work.record(2).map_err(|error| error.to_string())
+    };
+    let mut fields: serde_json::Value = serde_json::from_str(&text).unwrap();
+    fields["program"] = "9.9.9".into();
+    // A version to come may have other fields, too.
+    fields["other"] = 5.into();
+    let error = read(&fields.to_string()).unwrap_err();
+    let versions = concat!("by Ocelli 9.9.9, and this is Ocelli ", env!("CARGO_PKG_VERSION"));
+    assert!(error.contains(versions) && error.contains("task-00002.json"), "{error}");
+    fields.as_object_mut().unwrap().remove("program");
+    let error = read(&fields.to_string()).unwrap_err();
+    assert!(error.contains("unknown field `other`"), "{error}");
+    assert!(error.contains(env!("CARGO_PKG_VERSION")), "{error}");
+    fields.as_object_mut().unwrap().remove("other");
+    assert_eq!(read(&fields.to_string()), Ok(Some(record)));
+}
+
 #[test]
 fn task_numbers_come_from_the_flag_or_the_scheduler() {
     let none = |_: &str| None;

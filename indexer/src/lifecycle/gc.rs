@@ -172,11 +172,10 @@ fn look_at(work: &WorkArea, options: &GcOptions, keep: &mut Keep) -> Result<GcPl
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             read => read.map_err(Error::io("read", &path))?,
         };
-        let record: TaskRecord = serde_json::from_slice(&bytes).map_err(|error| {
+        let record = TaskRecord::read(&path, &bytes).map_err(|error| {
             Error::Invalid(format!(
-                "{}: no record of a task of this version of Ocelli: {error}; nothing was removed: \
-                 commit the plan, or remove its folder if nobody works on it",
-                path.display()
+                "{error}; nothing was removed: commit the plan, or remove its folder if nobody \
+                 works on it"
             ))
         })?;
         shards.extend(record.shard.map(|shard| shard.name));

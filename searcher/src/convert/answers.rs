@@ -10,8 +10,8 @@ use prost::Message;
 
 use crate::answer::{Answer, BatchAnswer, Vectors, Waits};
 use crate::error::Result;
+use crate::limit::{self, VALUE_SPARE_BYTES};
 use crate::root::{Faults, Merged};
-use crate::service::size::{self, VALUE_SPARE_BYTES};
 use crate::service::{Change, Generations, IndexState};
 use crate::times::{message as stages, us};
 
@@ -27,9 +27,9 @@ const RANGE_BYTES: usize = 256;
 /// `message`, if it is no larger than `limit` bytes.
 ///
 /// # Errors
-/// As [`size::check`]; `smaller` says what to ask for instead.
+/// As [`limit::check`]; `smaller` says what to ask for instead.
 pub fn fitting<M: Message>(message: M, limit: usize, smaller: &str) -> Result<M> {
-    size::check(message.encoded_len(), limit, smaller)?;
+    limit::check(message.encoded_len(), limit, smaller)?;
     Ok(message)
 }
 
@@ -87,7 +87,7 @@ fn chunk(merged: &Merged, limit: usize) -> usize {
     let Merged { ids, keys, columns, attributes, .. } = merged;
     let names = columns.iter().map(|column| COLUMN_BYTES + column.name.len());
     let mut bytes = RANGE_BYTES + names.sum::<usize>();
-    let value = |value: &Option<Value>| size::value_bytes(value.as_ref()) + VALUE_SPARE_BYTES;
+    let value = |value: &Option<Value>| limit::value_bytes(value.as_ref()) + VALUE_SPARE_BYTES;
     let fits = |&hit: &usize| {
         let values = attributes.iter().filter_map(|of| of.get(hit)).map(value);
         bytes += HIT_BYTES + keys.get(hit).map_or(0, String::len) + values.sum::<usize>();
@@ -201,10 +201,14 @@ pub fn vectors_response(answer: Vectors) -> v1::GetVectorsResponse {
     let mut attributes = vec![Vec::with_capacity(answer.images.len()); answer.columns.len()];
     let vector = |found| {
         let (vector, values) = match found {
-            Ok((values, of)) => (v1::ImageVector { values, error: None }, of),
+            Ok((values, Ok(of))) => (v1::ImageVector { values, ..Default::default() }, of),
+            Ok((values, Err(error))) => {
+                let attributes_error = Some(crate::Error::into(error));
+                (v1::ImageVector { values, attributes_error, error: None }, Vec::new())
+            }
             Err(error) => {
                 let error = Some(crate::Error::into(error));
-                (v1::ImageVector { values: Vec::new(), error }, Vec::new())
+                (v1::ImageVector { error, ..Default::default() }, Vec::new())
             }
         };
         let values = values.into_iter().chain(std::iter::repeat(None));

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Adapter, stream};
 use crate::convert::{self, fitting};
-use crate::service::size::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
+use crate::limit::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
 
 /// The message, the time of its arrival, and the time that its client waits.
 fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {

@@ -8,9 +8,9 @@ use ocelli_proto::v1::stream_search_response::Outcome;
 
 use crate::convert;
 use crate::error::Result;
+use crate::limit::SMALLER_HITS;
 use crate::pool::Admission;
 use crate::service::Searcher;
-use crate::service::size::SMALLER_HITS;
 
 /// The most bytes of a stream's answer beside the response in it.
 const ENVELOPE_BYTES: usize = 32;

@@ -14,9 +14,10 @@ use tracing::field::Empty;
 use super::combine::weighted_mean;
 use super::report::Report;
 use super::{Call, Images, OpenIndex, Query, Searcher, Term, TermValue, check, size};
-use crate::answer::{Answer, Described, Vectors, Waits};
+use crate::answer::{Answer, Vectors, Waits};
 use crate::error::{Error, Result};
-use crate::leaf::{Explained, ImageName};
+use crate::leaf::{Described, Explained, ImageName};
+use crate::limit::{self, SMALLER_IMAGES};
 use crate::metrics::Outcome;
 use crate::options::Options;
 use crate::pool::{Admission, Place, Work};
@@ -164,23 +165,20 @@ impl Searcher {
             let Images { target, images, attributes } = wanted;
             let index = self.index(&target)?;
             check::count("images", images.len(), self.config.max_batch)?;
-            let columns = check::attributes(&attributes, &index)?;
+            let columns = check::attributes(&attributes, false, &index)?;
             let (root, wanted) = (Arc::clone(&index.root), Arc::clone(&columns));
-            let limit = self.config.max_message_bytes;
+            let most = self.config.max_message_bytes;
             let job = move |_: &mut Scratch| -> Result<Vec<Result<Described>>> {
                 let mut bytes = 0;
                 let one = |image: Result<ImageName>| {
                     call.cancel.check()?;
-                    let found = image.and_then(|image| {
-                        let vector = root.vector_of(&image)?;
-                        let wanted = (!wanted.is_empty()).then(|| root.values_of(&image, &wanted));
-                        Ok((vector, wanted.transpose()?.unwrap_or_default()))
-                    });
+                    let found = image.and_then(|image| root.describe(&image, &wanted));
                     bytes += found.as_ref().map_or(0, |(vector, values)| {
-                        let values = values.iter().map(|value| size::value_bytes(value.as_ref()));
+                        let values = values.iter().flatten();
+                        let values = values.map(|value| limit::value_bytes(value.as_ref()));
                         size_of_val(&vector[..]) + values.sum::<usize>()
                     });
-                    size::check(bytes, limit, size::SMALLER_IMAGES)?;
+                    limit::check(bytes, most, SMALLER_IMAGES)?;
                     Ok(found)
                 };
                 images.into_iter().map(one).collect()

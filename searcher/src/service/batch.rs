@@ -14,6 +14,7 @@ use super::report::Report;
 use super::{Batch, Call, OpenIndex, Searcher, Term, check, size};
 use crate::answer::{BatchAnswer, Waits};
 use crate::error::{Error, Result};
+use crate::limit::{self, Room, SMALLER_BATCH};
 use crate::options::Options;
 use crate::pool::{Admission, Work};
 use crate::root::{Merged, Root};
@@ -44,7 +45,8 @@ impl Searcher {
         let index = self.index(&batch.target)?;
         let n = batch.queries.len();
         check::count("queries", n, self.config.max_batch)?;
-        let options = check::options(batch.options, &self.config, &index, &call.cancel)?;
+        let mut options = check::options(batch.options, &self.config, &index, &call.cancel)?;
+        options.room = Room::Message(self.config.max_message_bytes, SMALLER_BATCH);
         let admission = self.pool.admission();
         // Before images are encoded: a request that was admitted is answered.
         admission.admit()?;
@@ -146,7 +148,7 @@ impl Searcher {
                 }
             }
             // If the answers do not fit a message, the search ends.
-            size::check(bytes, self.config.max_message_bytes, size::SMALLER_BATCH)?;
+            limit::check(bytes, self.config.max_message_bytes, SMALLER_BATCH)?;
         }
     }
 }

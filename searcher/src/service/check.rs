@@ -19,6 +19,7 @@ use super::{OpenIndex, Term, TermValue};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
+use crate::limit::{Room, SMALLER_HITS};
 use crate::options::{NameFilter, Options};
 use crate::predicate::predicate;
 
@@ -63,7 +64,7 @@ pub fn options(
         let k = number("k", wanted.k, limits.default_k, limits.max_k)?;
         checked(wanted, k, limits, index, cancel)
     };
-    checked().map_err(|error| error.at("options"))
+    checked().map_err(|error| wrong(error, "options"))
 }
 
 /// The options of a range search: as [`options`], with a threshold, and with its own maximum of k,
@@ -92,9 +93,10 @@ pub fn range_options(
         }
         let k = number("k", wanted.k, limits.max_range_hits, limits.max_range_hits)?;
         let wanted = v1::SearchOptions { refine_candidates: Some(0), ..wanted };
-        checked(wanted, k, limits, index, cancel)
+        let room = Room::Memory(limits.max_range_bytes);
+        Ok(Options { room, ..checked(wanted, k, limits, index, cancel)? })
     };
-    checked().map_err(|error| error.at("options"))
+    checked().map_err(|error| wrong(error, "options"))
 }
 
 fn checked(
@@ -124,22 +126,36 @@ fn checked(
         expansion: wanted.expansion.map(|wanted| expansion(wanted, limits)).transpose()?,
         diffusion: wanted.diffusion.map(|wanted| diffusion(&wanted, limits)).transpose()?,
         with_keys: wanted.with_keys,
-        attributes: attributes(&wanted.attributes, index)?,
+        attributes: attributes(&wanted.attributes, wanted.allow_partial, index)?,
+        room: Room::Message(limits.max_message_bytes, SMALLER_HITS),
     })
 }
 
 /// The columns of attributes that a request asks for by `names`.
 ///
 /// # Errors
-/// [`Code::InvalidArgument`] for a column that the index does not have, and too many names.
-pub fn attributes(names: &[String], index: &OpenIndex) -> Result<Arc<[Column]>> {
+/// [`Code::InvalidArgument`] for too many names; those of
+/// [`Root::columns`](crate::root::Root::columns).
+pub fn attributes(
+    names: &[String],
+    allow_partial: bool,
+    index: &OpenIndex,
+) -> Result<Arc<[Column]>> {
     let found = match names.len() {
         n if n > MAX_ATTRIBUTES => {
             Err(Error::invalid(format!("{n} names of columns; expected at most {MAX_ATTRIBUTES}")))
         }
-        _ => index.root.columns(names),
+        _ => index.root.columns(names, allow_partial),
     };
-    found.map_err(|error| error.at("attributes"))
+    found.map_err(|error| wrong(error, "attributes"))
+}
+
+/// `error` at a field of the request, if that is to blame and not a shard.
+fn wrong(error: Error, field: &str) -> Error {
+    match error.code {
+        Code::InvalidArgument => error.at(field),
+        _ => error,
+    }
 }
 
 /// A number of 1 to `max`; 0 stands for `default`.

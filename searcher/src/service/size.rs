@@ -1,47 +1,17 @@
 //! Estimates the size of an answer before it is a message, so that an answer too large to send is
 //! not searched to its end.
 
-use ocelli_index::Value;
-use ocelli_proto::status::Code;
-use ocelli_proto::v1::ErrorReason;
-
 use super::OpenIndex;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::limit::{NULL_BYTES, SMALLER_BATCH, SMALLER_HITS, check, value_bytes};
 use crate::options::Options;
 use crate::root::Merged;
-
-/// What the client of a search may ask for instead.
-pub const SMALLER_HITS: &str = "fewer hits (k), or hits without keys and attributes";
-/// What the client of a batch may ask for instead.
-pub const SMALLER_BATCH: &str =
-    "fewer queries at a time, fewer hits (k), or hits without keys and attributes";
-/// What the client of `GetVectors` may ask for instead.
-pub const SMALLER_IMAGES: &str = "the vectors of fewer images at a time";
 
 /// The fewest bytes of a hit: one for its id, four for its score.
 const HIT_BYTES: usize = 5;
 /// The fewest bytes beside a key.
 const KEY_BYTES: usize = 2;
-/// The bytes of an attribute that is null.
-const NULL_BYTES: usize = 2;
-/// Bytes of a value's numbers and lengths beyond the fewest that it may have, at most.
-pub const VALUE_SPARE_BYTES: usize = 12;
-
-/// Checks an answer that has `bytes` bytes or more against the `limit` of messages.
-///
-/// # Errors
-/// [`Code::OutOfRange`], whose message names what to ask for instead: `smaller`.
-pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
-    if bytes <= limit {
-        return Ok(());
-    }
-    let message = format!(
-        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for \
-         {smaller}"
-    );
-    Err(Error::new(Code::OutOfRange, message).because(ErrorReason::AnswerTooLarge))
-}
 
 /// Checks the answers to `queries` queries before they are searched, by their least size. If
 /// nothing excludes hits, each answer has k hits, or one for each row.
@@ -75,17 +45,4 @@ pub fn at_least(merged: &Merged) -> usize {
     let keys = merged.keys.iter().map(|key| KEY_BYTES + key.len());
     let values = merged.attributes.iter().flatten().map(|value| value_bytes(value.as_ref()));
     merged.ids.len() * HIT_BYTES + keys.sum::<usize>() + values.sum::<usize>()
-}
-
-/// The least size of an attribute in a message, in bytes.
-pub fn value_bytes(value: Option<&Value>) -> usize {
-    NULL_BYTES
-        + match value {
-            None => 0,
-            Some(Value::Int(_) | Value::Bool(_)) => 2,
-            Some(Value::Float(_)) => 9,
-            Some(Value::Text(text)) => 2 + text.len(),
-            Some(Value::Bytes8(bytes)) => 2 + bytes.len(),
-            Some(Value::Bytes32(bytes)) => 2 + bytes.len(),
-        }
 }

@@ -231,6 +231,56 @@ async fn messages_hold_no_more_values_than_fit() -> Result<()> {
     Ok(())
 }
 
+/// Values are counted while they are read, by a batch for all of its queries: of those that have no
+/// room, only the first are ever in memory.
+#[tokio::test]
+async fn values_without_room_are_not_read_to_their_end() -> Result<()> {
+    const LIMIT: usize = 100_000;
+    const RANGE_LIMIT: usize = 1_000_000;
+    const TEXT: usize = 3000;
+    let folder = tempfile::tempdir()?;
+    let long = |_| {
+        let fields = Fields::from([("long".to_owned(), Value::Text("x".repeat(TEXT)))]);
+        encode(&fields).unwrap_or_default()
+    };
+    build_with(folder.path(), &long)?;
+    let mut settings = config(folder.path(), "")?;
+    (settings.max_message_bytes, settings.max_k) = (LIMIT, 5000);
+    settings.max_range_bytes = RANGE_LIMIT;
+    let server = Running::start(&settings).await?;
+    let mut client = server.client().await?.max_decoding_message_size(LIMIT);
+    let refused = |status: &tonic::Status, word: &str| {
+        assert_eq!(status.code(), Code::OutOfRange, "{status}");
+        assert_eq!(reason(status).0, ErrorReason::AnswerTooLarge);
+        let message = status.message();
+        assert!(message.contains(word), "{message}");
+        let bytes = message.split(' ').find_map(|word| word.parse::<usize>().ok());
+        // All values have 15 MB.
+        assert!(bytes.is_some_and(|bytes| bytes < 2 * RANGE_LIMIT), "{message}");
+    };
+    let search = one(vector(numbers(5, DIM))).with(|o| {
+        (o.k, o.attributes) = (5000, named(&["long"]));
+    });
+    refused(&client.search(search).await.unwrap_err(), "max_message_bytes");
+    let batch = exact_batch((0..200).map(|seed| numbers(seed, DIM)), 25);
+    let batch = batch.with(|o| o.attributes = named(&["long"]));
+    refused(&client.batch_search(batch).await.unwrap_err(), "fewer queries at a time");
+
+    let range = v1::RangeSearchRequest { terms: terms(numbers(5, DIM)), ..Default::default() };
+    let range = range.with(|o| {
+        (o.k, o.exact, o.score_threshold) = (5000, true, Some(-1e9));
+        o.attributes = named(&["long"]);
+    });
+    refused(&client.range_search(range.clone()).await.unwrap_err(), "max_range_bytes");
+    let mut responses = client.range_search(range.with(|o| o.k = 300)).await?.into_inner();
+    let mut hits = 0;
+    while let Some(response) = responses.message().await? {
+        hits += response.ids.len();
+    }
+    assert_eq!(hits, 300);
+    Ok(())
+}
+
 /// Flips a byte of a shard's attributes, between those of its first block of 16,384 slots.
 fn damage_attributes(shard: &std::path::Path) -> Result<()> {
     let file = container::Reader::open(shard, container::FileKind::Shard)?;
@@ -264,9 +314,59 @@ async fn lost_attributes_take_away_no_more_than_their_shard() -> Result<()> {
         attributes: named(&["width"]),
         ..Default::default()
     };
-    let found = client.get_vectors(request).await?.into_inner();
-    let errors = Vec::from_iter(found.vectors.iter().map(|v| v.error.as_ref().map(|e| e.reason())));
+    let found = client.get_vectors(request.clone()).await?.into_inner();
+    // The vector is sound.
+    let reason = |v: &v1::ImageVector| v.attributes_error.as_ref().map(|error| error.reason());
+    let errors = Vec::from_iter(found.vectors.iter().map(reason));
     assert_eq!(errors, [None, Some(ErrorReason::FileDamaged)]);
+    assert_eq!(found.attributes[0].values, [int(1).context("a value")?, Default::default()]);
+    let bare = v1::GetVectorsRequest { attributes: Vec::new(), ..request };
+    let bare = client.get_vectors(bare).await?.into_inner();
+    for (found, bare) in found.vectors.iter().zip(&bare.vectors) {
+        assert_eq!((&found.values, found.values.len()), (&bare.values, DIM));
+        assert!(found.error.is_none() && bare.attributes_error.is_none());
+    }
+    Ok(())
+}
+
+/// A shard that could not be opened may have columns that no other has: they are not called wrong.
+#[tokio::test]
+async fn columns_of_a_lost_shard_are_lost_with_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // The first shard has no year.
+    let shards = build_with(folder.path(), &record)?;
+    let bytes = std::fs::read(&shards[1])?;
+    std::fs::write(&shards[1], &bytes[..1000])?;
+    let server = Running::start(&config(folder.path(), "")?).await?;
+    let mut client = server.client().await?;
+    let plain = one(vector(numbers(5, DIM))).with(|o| (o.k, o.exact) = (50, true));
+    let partial = plain.clone().with(|o| o.allow_partial = true);
+    let best = client.search(partial.clone()).await?.into_inner().ids;
+    assert!(best.len() == 50 && best.iter().all(|&id| id < ROWS_PER_SHARD));
+
+    let asking = |o: &mut v1::SearchOptions| o.attributes = named(&["camera", "year"]);
+    let status = client.search(plain.clone().with(asking)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DataLoss, "{status}");
+    assert_eq!(reason(&status), (ErrorReason::FileDamaged, String::new()));
+    let found = client.search(partial.clone().with(asking)).await?.into_inner();
+    assert_eq!((&found.ids, found.attributes), (&best, columns(&["camera"], &best)));
+    let image = v1::ImageName { name: Some(v1::image_name::Name::Id(1)) };
+    let attributes = named(&["year"]);
+    let request = v1::GetVectorsRequest { images: vec![image], attributes, ..Default::default() };
+    assert_eq!(client.get_vectors(request).await.unwrap_err().code(), Code::DataLoss);
+
+    for (text, ids) in [
+        ("year >= 2010.5", &[][..]),
+        ("not (year >= 2010.5)", &[][..]),
+        ("year is null", &best[..]),
+        ("year is null and width >= 0", &best[..]),
+    ] {
+        let filtered = |o: &mut v1::SearchOptions| o.filter = by(Test::Text(text.into()));
+        let status = client.search(plain.clone().with(filtered)).await.unwrap_err();
+        assert_eq!(status.code(), Code::DataLoss, "{text}: {status}");
+        let found = client.search(partial.clone().with(filtered)).await?.into_inner();
+        assert_eq!(found.ids, ids, "{text}");
+    }
     Ok(())
 }
 
@@ -286,6 +386,7 @@ async fn columns_that_are_not_there_are_refused_with_those_that_are() -> Result<
         (named(&["width", "height"]), there),
         (named(&[""]), there),
         (vec!["width".to_owned(); 257], "at most 256"),
+        (named(&["*", "width", "*"]), "`*` is there twice"),
     ] {
         let request = one(vector(numbers(1, DIM))).with(|o| o.attributes = names.clone());
         check(client.search(request).await.unwrap_err(), "options.attributes", word);
@@ -306,7 +407,12 @@ async fn wrong_filters_are_refused_with_their_reason() -> Result<()> {
     let server = Running::start(&config(folder.path(), "")?).await?;
     let mut client = server.client().await?;
     let missing = v1::AttributeComparison { column: "width".into(), ..Default::default() };
+    // The digits of these bytes are the text `c1`.
+    let value = Some(v1::AttributeValue { value: Some(V::Bytes(vec![0xc1])) });
+    let operator = ComparisonOperator::Equal.into();
+    let bytes = v1::AttributeComparison { column: "camera".into(), operator, value };
     let cases = [
+        (Test::Comparison(bytes), "expected text in quotes, found bytes (1)"),
         (Test::Text("width >".into()), "filter, character 8"),
         (Test::Text("height > 5".into()), "camera (string), width (int64), year (float64)"),
         (Test::Text("camera > 5".into()), "expected text in quotes"),

@@ -47,8 +47,9 @@ class SearchOptions(TypedDict, total=False):
     with_keys: bool
     #: Whether hits may come from a part of the shards only, if others fail.
     allow_partial: bool
-    #: Columns whose values hits have in `attributes`, ``["captured", "camera"]``; "*": all.
-    attributes: Union[str, Iterable[str]]
+    #: Columns whose values hits have in `attributes`, ``["captured", "camera"]``; "*": all; None:
+    #: none.
+    attributes: Union[str, Iterable[str], None]
 
 
 def message(**options: Unpack[SearchOptions]) -> search_pb2.SearchOptions:
@@ -62,9 +63,9 @@ def message(**options: Unpack[SearchOptions]) -> search_pb2.SearchOptions:
     fields: dict[str, Any] = {"k": DEFAULT_K, "with_keys": True, **options}
     allow, deny = fields.pop("allow", None), _query.image_set(fields.pop("deny", ()))
     where = fields.pop("where", None)
-    columns = fields.get("attributes", ())
+    columns = fields.get("attributes")
     # A name alone is a list of one, and not of its letters.
-    fields["attributes"] = [columns] if isinstance(columns, str) else list(columns)
+    fields["attributes"] = [columns] if isinstance(columns, str) else list(columns or ())
     # Expansion and Diffusion have messages of their own; everything else is a field by its name.
     for name in ("expansion", "diffusion"):
         if fields.get(name) is not None:

@@ -75,15 +75,47 @@ impl Predicate {
     /// that is of another type than its column; those of [`Predicate::check`].
     pub fn bind(&self, schema: &Schema) -> Result<Bound> {
         self.check()?;
-        Ok(Bound { node: self.node(schema)? })
+        Ok(Bound { node: self.node(schema, false)? })
     }
 
-    fn node(&self, schema: &Schema) -> Result<Node> {
-        let all = |of: &[Self]| of.iter().map(|p| p.node(schema)).collect::<Result<Vec<Node>>>();
+    /// [`Self::bind`] where a shard is missing that may have further columns. These are null in
+    /// every other shard.
+    ///
+    /// # Errors
+    /// As [`Self::bind`], but for a column that is not there.
+    pub fn bind_without(&self, schema: &Schema) -> Result<Bound> {
+        self.check()?;
+        Ok(Bound { node: self.node(schema, true)? })
+    }
+
+    /// The column that a test is about.
+    fn column(&self) -> Option<&str> {
+        match self {
+            Self::Compare { column, .. }
+            | Self::In { column, .. }
+            | Self::Between { column, .. }
+            | Self::IsNull { column } => Some(column),
+            Self::And(_) | Self::Or(_) | Self::Not(_) => None,
+        }
+    }
+
+    fn node(&self, schema: &Schema, is_partial: bool) -> Result<Node> {
+        if let Some(column) = self.column().filter(|name| schema.meant(name).is_none())
+            && is_partial
+        {
+            let test = match self {
+                Self::IsNull { .. } => Test::Null,
+                _ => Test::Ranges(Vec::new()),
+            };
+            // No shard has the column, so that its type does not matter.
+            return Ok(Node::Test { column: column.to_owned(), ty: ColumnType::Int64, test });
+        }
+        let one = |of: &Self| of.node(schema, is_partial);
+        let all = |of: &[Self]| of.iter().map(one).collect::<Result<Vec<Node>>>();
         Ok(match self {
             Self::And(of) => Node::And(all(of)?),
             Self::Or(of) => Node::Or(all(of)?),
-            Self::Not(of) => Node::Not(Box::new(of.node(schema)?)),
+            Self::Not(of) => Node::Not(Box::new(one(of)?)),
             Self::Compare { column, op, value } => {
                 let found = find(schema, column)?;
                 test(found, compare(found, *op, value)?)
@@ -121,8 +153,12 @@ fn test(column: &Column, test: Test) -> Node {
 /// The condition on a value that compares so with `value`.
 fn compare(column: &Column, op: Comparison, value: &Literal) -> Result<Test> {
     let mismatch = |expected: &str| {
+        let found = match value {
+            Literal::Bytes(v) => format!("bytes ({})", v.len()),
+            other => other.to_string(),
+        };
         Error::invalid(format!(
-            "filter: column {:?} is {}, expected {expected}, found {value}",
+            "filter: column {:?} is {}, expected {expected}, found {found}",
             column.name, column.ty
         ))
     };
@@ -148,16 +184,26 @@ fn compare(column: &Column, op: Comparison, value: &Literal) -> Result<Test> {
             let digits = if column.ty == ColumnType::Bytes8 { 16 } else { 64 };
             let bytes =
                 bytes.ok_or_else(|| mismatch(&format!("{digits} hexadecimal digits in quotes")))?;
-            match op {
-                Comparison::Eq => Ok(Test::Bytes { set: BTreeSet::from([bytes]), not: false }),
-                Comparison::Ne => Ok(Test::Bytes { set: BTreeSet::from([bytes]), not: true }),
-                _ => Err(Error::invalid(format!(
-                    "filter: column {:?} is {}, which has no order: expected = or !=, found {op}",
-                    column.name, column.ty
-                ))),
-            }
+            bytes_test(column, op, bytes)
         }
+        (ColumnType::Bytes8 | ColumnType::Bytes32, Literal::Bytes(v)) => match column.ty.fixed() {
+            Some(n) if n != v.len() => Err(mismatch(&format!("{n} bytes"))),
+            _ => bytes_test(column, op, v.clone()),
+        },
         (ColumnType::Bytes8 | ColumnType::Bytes32, _) => Err(mismatch("hexadecimal digits")),
+    }
+}
+
+/// Bytes that compare so with `bytes`.
+fn bytes_test(column: &Column, op: Comparison, bytes: Vec<u8>) -> Result<Test> {
+    let set = BTreeSet::from([bytes]);
+    match op {
+        Comparison::Eq => Ok(Test::Bytes { set, not: false }),
+        Comparison::Ne => Ok(Test::Bytes { set, not: true }),
+        _ => Err(Error::invalid(format!(
+            "filter: column {:?} is {}, which has no order: expected = or !=, found {op}",
+            column.name, column.ty
+        ))),
     }
 }
 

@@ -66,6 +66,8 @@ pub enum Literal {
     Text(String),
     /// A moment in milliseconds since 1970, UTC.
     Time(i64),
+    /// Bytes, for columns of bytes.
+    Bytes(Vec<u8>),
 }
 
 /// A condition that rows pass or not. See the [module](self) for what null means.
@@ -193,6 +195,8 @@ impl fmt::Display for Literal {
             Self::Bool(v) => write!(f, "{v}"),
             Self::Text(v) => write!(f, "\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\"")),
             Self::Time(ms) => f.write_str(&time::show(*ms)),
+            // Unlike any text: a column of text takes no bytes.
+            Self::Bytes(v) => write!(f, "bytes {}", hex::encode(v)),
         }
     }
 }

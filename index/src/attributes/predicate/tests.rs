@@ -307,6 +307,24 @@ fn large_predicates_are_refused() {
     }
 }
 
+/// Without a shard, a column that no other has is null; types of known columns still count.
+#[test]
+fn columns_of_a_missing_shard_are_null() {
+    for (text, nulls) in [
+        ("height > 5", false),
+        ("not (height > 5)", false),
+        ("height is null", true),
+        ("height in ('a', 'b') or width is null", true),
+        ("height between 1 and 2 and width is null", false),
+    ] {
+        let predicate: Predicate = text.parse().unwrap();
+        assert!(predicate.bind(&schema()).is_err());
+        assert_eq!(predicate.bind_without(&schema()).unwrap().holds_for_nulls(), nulls, "{text}");
+    }
+    let wrong: Predicate = "height = 1 and camera = 5".parse().unwrap();
+    assert!(wrong.bind_without(&schema()).is_err());
+}
+
 #[test]
 fn columns_and_types_that_do_not_fit_are_named() {
     for (text, word) in [
@@ -323,6 +341,26 @@ fn columns_and_types_that_do_not_fit_are_named() {
         assert!(error.contains(word), "{text}: {error}");
     }
     assert!("captured > 2019-05-01".parse::<Predicate>().unwrap().bind(&schema()).is_err());
+    // Bytes fit columns of so many bytes, and no text, whatever its digits.
+    for (column, bytes, word) in [
+        ("sha256", vec![0xab; 32], ""),
+        ("phash", vec![0xab; 8], ""),
+        ("sha256", vec![0xab; 8], "expected 32 bytes, found bytes (8)"),
+        ("phash", vec![], "expected 8 bytes"),
+        ("camera", vec![0xab], "\"camera\" is string, expected text in quotes, found bytes (1)"),
+        ("width", vec![0; 8], "expected a number or a date"),
+    ] {
+        let value = Literal::Bytes(bytes);
+        let (column, op) = (column.to_owned(), Comparison::Eq);
+        let bound = Predicate::Compare { column, op, value }.bind(&schema());
+        match bound {
+            Ok(_) => assert_eq!(word, ""),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!word.is_empty() && error.contains(word), "{error}");
+            }
+        }
+    }
     let schema =
         Schema::try_from(vec![Column { name: "captured_ms".into(), ty: ColumnType::Int64 }]);
     let captured: Predicate = "captured > 2019-05-01".parse().unwrap();

@@ -176,7 +176,10 @@ impl Snapshot {
     fn passing(&self, predicate: &Predicate) -> Result<RowFilter> {
         self.evaluated.get(&predicate.to_string(), || {
             let schema = self.schema()?;
-            let bound = predicate.bind(&schema)?;
+            let bound = match self.missing.is_empty() {
+                true => predicate.bind(&schema)?,
+                false => predicate.bind_without(&schema)?,
+            };
             let mut shards = Vec::with_capacity(self.members.len());
             let mut failed = Vec::new();
             for member in &self.members {

@@ -38,7 +38,8 @@ impl<'a> Found<'a> {
 }
 
 impl Snapshot {
-    /// The columns of the index: those of its shards, by name.
+    /// The columns of the index: those of its shards, by name, but for shards that could not be
+    /// opened ([`Self::missing`]).
     ///
     /// # Errors
     /// [`Error::Invalid`] if a column has another type in another shard.
