@@ -187,7 +187,7 @@ fn gc_knows_plans_from_other_files() {
     let record = index.work(&plan).folder().join("task-00000.json");
     fs::write(&record, "{\"format\": 9}").unwrap();
     let error = gc(&index.root, &GcOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("no record of a task of this version"), "{error}");
+    assert!(error.contains("no record of a task that Ocelli"), "{error}");
     let given_up = GcOptions { plan_age_s: 0, remove: true, ..GcOptions::default() };
     let report = gc(&index.root, &given_up).unwrap();
     assert_eq!((report.plans[0].ended, report.plans[0].given_up), (1, true));
