@@ -9,7 +9,8 @@ use super::{CoarseKmeans, KSUB};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainOptions {
-    /// Coarse centroids (inverted lists); 0: as many as [`super::auto_nlist`] says for the training rows.
+    /// Coarse centroids (inverted lists); 0: as many as [`super::auto_nlist`] says for the training
+    /// rows.
     pub nlist: usize,
     /// Sub-quantizers; divides the dimension after the transform.
     pub m: usize,

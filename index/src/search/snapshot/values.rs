@@ -42,7 +42,7 @@ impl Snapshot {
     /// opened ([`Self::missing`]).
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a column has another type in another shard.
+    /// [`crate::Error::Invalid`] if a column has another type in another shard.
     pub fn schema(&self) -> Result<Arc<Schema>> {
         let merge = || {
             let mut schema = Schema::default();
@@ -60,7 +60,7 @@ impl Snapshot {
     /// one for each column, `None` for null. Only the blocks in which the rows lie are read.
     ///
     /// # Errors
-    /// For each row, [`Error::Corrupt`] and [`Error::NotFound`].
+    /// For each row, [`crate::Error::Corrupt`] and [`crate::Error::NotFound`].
     pub fn values(&self, rows: &[Row], columns: &[Column]) -> Vec<Result<Vec<Option<Value>>>> {
         let mut found: Vec<(u32, Found<'_>)> = Vec::new();
         let mut values = |row: &Row| {
