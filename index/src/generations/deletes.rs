@@ -257,8 +257,8 @@ impl IndexDir {
         })
     }
 
-    /// Files of the delete log `of` that are not in the log `without`, oldest first, with the number
-    /// of rows of each. Each log is given by its newest file.
+    /// Files of the delete log `of` that are not in the log `without`, oldest first, with the
+    /// number of rows of each. Each log is given by its newest file.
     pub(super) fn deletes_between(
         &self,
         without: Option<Hash>,

@@ -37,8 +37,8 @@ impl GateArgs {
     /// `memory_budget_bytes`; 0: in as much as it needs.
     ///
     /// # Errors
-    /// A budget that is too small; no parts, or parts of codes: by the vectors that a generation decodes it would be judged by
-    /// itself.
+    /// A budget that is too small; no parts, or parts of codes: by the vectors that a generation
+    /// decodes it would be judged by itself.
     pub fn gate<'a>(
         &self,
         parts: &'a [Part],

@@ -134,8 +134,8 @@ pub(super) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
     keys_in(&keyed, 0..u64::MAX)
 }
 
-/// Ranges of ids that together hold all of them, with about as many rows in each. Where an id cannot
-/// be read, a range is larger.
+/// Ranges of ids that together hold all of them, with about as many rows in each. Where an id
+/// cannot be read, a range is larger.
 pub(crate) fn id_ranges(shards: &[WithDeleted<'_>], pieces: u64) -> Vec<Range<u64>> {
     let Some((largest, _)) = shards.iter().max_by_key(|(shard, _)| shard.rows()) else {
         return Vec::new();
