@@ -279,7 +279,10 @@ impl Encoding {
             );
         };
         let settings: Settings = job.settings.read()?;
-        if let Some(key) = settings.network.keys().find(|key| !pack::KEYS.contains(&key.as_str())) {
+        let is_setting = |(key, value): &(&String, &String)| {
+            pack::KEYS.contains(&key.as_str()) && !value.contains(['\n', '\r'])
+        };
+        if let Some((key, _)) = settings.network.iter().find(|given| !is_setting(given)) {
             bail!("{}: {key:?} is no setting that a plan has: plan again", path.display());
         }
         settings
@@ -356,11 +359,10 @@ impl Encoding {
     /// Those of opening the pack.
     pub fn config(&self, here: &Config) -> Result<Config> {
         let network = self.settings.network.iter();
-        let variables = network.map(|(key, value)| {
-            (format!("{ENV_PREFIX}_{}", key.to_uppercase()).into(), value.into())
-        });
-        let mut config: Config =
-            role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, variables.collect::<Vec<_>>())?;
+        let network: Vec<(&str, String)> =
+            network.map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let text = pack::over_defaults(DEFAULT_TOML, &network);
+        let mut config: Config = role::load_config_from(&text, None, ENV_PREFIX, [])?;
         let place = |name: &str| self.file.places.get(name).cloned();
         config.weights = place(WEIGHTS);
         config.whitening = place(WHITENING);

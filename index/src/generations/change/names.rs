@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn many_runs_are_merged_on_the_way() {
         let folder = tempfile::tempdir().unwrap();
-        let mut built = NameListBuilder::bounded(100, folder.path());
+        let mut built = NameListBuilder::bounded(1, folder.path());
         let mut expected = BTreeSet::new();
         for i in 0..9000u64 {
             let id = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 7000;
