@@ -26,6 +26,8 @@ const NLIST: usize = 4;
 const K: usize = 500;
 /// Changes of one life.
 const CHANGES: usize = 10;
+/// Kinds of changes, some of which are more frequent; the last is a way back.
+const KINDS: u64 = 10;
 /// Lives of the short test.
 const LIVES: usize = 3;
 
@@ -98,14 +100,14 @@ impl Life {
         path
     }
 
-    /// One change of the index by a command, whose name is returned if it was done. Some have
-    /// nothing to do, or must be refused.
-    fn change(&mut self) -> Option<String> {
+    /// One change of the index by a command of some kind, whose name is returned if it was done.
+    /// Some have nothing to do, or must be refused.
+    fn change(&mut self, kind: u64) -> Option<String> {
         let index = self.path("index");
         let rows = 1 + self.numbers.below(6) as usize;
         let id = self.numbers.below(80).to_string();
         let key = format!("{}.jpg", self.numbers.below(40));
-        let words: Vec<String> = match self.numbers.below(10) {
+        let words: Vec<String> = match kind {
             0 | 1 => vec!["add".into(), index, self.part(rows)],
             2 | 3 => vec!["upsert".into(), index, self.part(rows)],
             4 | 5 => ["delete", &index, "--id", &id, "--key", &key].map(str::to_owned).into(),
@@ -183,8 +185,10 @@ fn no_query_fails_and_none_sees_half_a_change() {
         // Commands commit one generation each at most, but for erasure: two, of equal answers.
         let (first, ids) = life.expected(&x);
         let (mut last, mut expected) = (first, BTreeMap::from([(first, ids)]));
-        for _ in 0..CHANGES {
-            done.extend(life.change());
+        for change in 0..CHANGES {
+            // Each life has a way back.
+            let kind = if change == CHANGES - 3 { KINDS - 1 } else { life.numbers.below(KINDS) };
+            done.extend(life.change(kind));
             let (number, ids) = life.expected(&x);
             // A way back makes an earlier generation current again.
             last = number;
