@@ -8,19 +8,17 @@ tasks and their indexes. The machine must have nothing else to do.
 The last line is one JSON object with the rates, in nanoseconds of one core.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
 import processor
 from near_groups import met
 from processes import Worker, say
-from scale import DIM, NPROBES, Steps, K, M, QUERIES, nlist_for
+from scale import DIM, NPROBES, Steps, K, M, QUERIES, nlist_for, arguments
 
 KSUB, ITERATIONS = 256, 25
 TRAINING_ROWS, ROWS = 1 << 20, 500_000
@@ -149,14 +147,7 @@ def searching(a):
 
 
 def main():
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--worker", required=True, help="executable of the bench `scale`")
-    p.add_argument("--search", required=True, help="executable of the bench `search`")
-    p.add_argument("--ocelli", required=True, help="the ocelli command")
-    p.add_argument("--out", type=Path, required=True, help="where data are kept")
-    a = p.parse_args()
+    a = arguments(__doc__).parse_args()
     cores = len(os.sched_getaffinity(0))
     say(f"== rates of the cost model, {cores} cores of {processor.name()}")
     rates = {**sorting(a), **searching(a)}

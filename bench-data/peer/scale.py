@@ -267,14 +267,20 @@ class Small:
             self.folder.rmdir()
 
 
-def main():
+def arguments(about):
+    """The arguments that name programs and the place of data."""
     p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--worker", required=True, help="executable of the bench `scale`")
     p.add_argument("--search", required=True, help="executable of the bench `search`")
     p.add_argument("--ocelli", required=True, help="the ocelli command")
     p.add_argument("--out", type=Path, required=True, help="where data are kept")
+    return p
+
+
+def main():
+    p = arguments(__doc__)
     p.add_argument("--rows", type=int, default=100_000_000)
     a = p.parse_args()
     n = a.rows

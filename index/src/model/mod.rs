@@ -506,8 +506,8 @@ impl Model {
         self.restore(self.decode(list, code))
     }
 
-    /// x̂ (n, dim) = Rᵀ ẑ + mean of each ẑ of `z` (n, d): the same bits for each row, however many
-    /// there are.
+    /// x̂ (n, dim) = Rᵀ ẑ + mean of each ẑ of `z` (n, d): the same bits for each row, however
+    /// many there are.
     pub fn restore(&self, z: Vec<f32>) -> Vec<f32> {
         let mut x = match &self.parts.rotation {
             None => z,
