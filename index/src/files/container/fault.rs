@@ -12,11 +12,12 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use memmap2::{Mmap, MmapMut, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
 use parking_lot::Mutex;
 
 /// One mapping of the registry.
@@ -163,6 +164,15 @@ impl Mapped {
         // the bytes that it had; a page of zeros that the handler put there stays marked.
         // A refusal costs memory and nothing else.
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+    }
+
+    /// Asks the system to read a range of the file, which will be touched soon, and does not wait.
+    /// What is in memory already is not read again.
+    pub fn will_need(&self, range: Range<usize>) {
+        if self.is_file {
+            // A refusal costs time and nothing else.
+            let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
+        }
     }
 
     /// Marks the mapping as the handler does.

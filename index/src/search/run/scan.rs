@@ -73,6 +73,7 @@ impl Snapshot {
         let tabled = Instant::now();
         let k = params.k.max(params.refine_candidates).min(self.rows() as usize).max(1);
         let tile = Tile { probed, tables, ceiling, k, sharing, params, simd };
+        buffers.look_at_disk();
         let best = self.scan_members(&tile, buffers, &mut failed)?;
         // Refined hits are sorted by their new scores.
         let refines = params.refine_candidates > 0;

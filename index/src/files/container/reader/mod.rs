@@ -7,14 +7,16 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::fault::Mapped;
 use super::footer::{Footer, MAGIC, TRAILER_BYTES, tiles};
-use super::resident;
 use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
-use crate::base::hash::{Hash, Hasher};
+
+mod prove;
+#[cfg(test)]
+mod tests;
 
 /// A mapped container.
 #[derive(Debug)]
@@ -273,6 +275,32 @@ impl Reader {
         ocelli_vector::prefetch(self.all(), (section.offset + from) as usize);
     }
 
+    /// Asks the system to read ranges of the file, which will be touched soon, and does not wait.
+    /// Ranges that are near each other are asked for as one. The order of `ranges` is lost.
+    pub(crate) fn will_need(&self, ranges: &mut [Range<u64>]) {
+        /// Bytes that are read along rather than asked for by two calls.
+        const GAP: u64 = 16 * 1024;
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut wanted: Option<Range<u64>> = None;
+        let ask = |range: Range<u64>| {
+            let inside = range.start.min(self.bytes())..range.end.min(self.bytes());
+            let start = self.range.start;
+            self.map.will_need(start + inside.start as usize..start + inside.end as usize);
+        };
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            wanted = Some(match wanted.take() {
+                Some(open) if range.start <= open.end.saturating_add(GAP) => {
+                    open.start..open.end.max(range.end)
+                }
+                open => {
+                    open.into_iter().for_each(ask);
+                    range.clone()
+                }
+            });
+        }
+        wanted.into_iter().for_each(ask);
+    }
+
     /// The reason that these bytes cannot be read.
     #[cold]
     fn refuse(&self, section: &Section, from: u64, len: u64) -> Error {
@@ -333,316 +361,5 @@ impl Reader {
                 ),
             )
         })
-    }
-
-    /// Proves every tile, those in padding included.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] naming the first bad tile.
-    pub fn verify(&self) -> Result<()> {
-        (0..tiles(self.footer.data_bytes) as usize).try_for_each(|tile| self.prove_now(tile))
-    }
-
-    /// Number of tiles: runs of 64 KiB that have a checksum each.
-    pub(crate) fn tiles(&self) -> usize {
-        tiles(self.footer.data_bytes) as usize
-    }
-
-    /// Proves some tiles, whether they were proven before or not. Returns what is wrong with each
-    /// bad one, at most `most` of them.
-    pub(crate) fn bad_tiles(&self, tiles: Range<usize>, most: usize) -> Vec<Error> {
-        tiles.filter_map(|tile| self.prove_now(tile).err()).take(most).collect()
-    }
-
-    /// [`Self::verify`] that holds no more than a few MiB of the file in memory.
-    ///
-    /// # Errors
-    /// As [`Self::verify`].
-    pub fn verify_released(&self) -> Result<()> {
-        const TILES: usize = 64;
-        for tile in 0..tiles(self.footer.data_bytes) as usize {
-            self.prove_now(tile)?;
-            if tile % TILES == TILES - 1 {
-                self.release();
-            }
-        }
-        self.release();
-        Ok(())
-    }
-
-    /// Proves every tile that is not proven yet: afterwards no read can fail for its bytes.
-    ///
-    /// # Errors
-    /// As [`Self::verify`].
-    pub(crate) fn prove_all(&self) -> Result<()> {
-        match tiles(self.footer.data_bytes) as usize {
-            0 => Ok(()),
-            tiles => self.prove(0, tiles - 1),
-        }
-    }
-
-    /// SHA-256 of the whole file; reads all of it. Bytes that cannot be read count as zeros, so
-    /// that it is another one then.
-    pub fn checksum(&self) -> Hash {
-        let mut digest = Hasher::new();
-        for tile in self.all().chunks(TILE_BYTES) {
-            digest.update(tile);
-            self.count();
-        }
-        digest.finish()
-    }
-
-    /// SHA-256 of what follows the sections: the checksums of all tiles, and the footer. It
-    /// tells files of other content apart without reading it: 4 bytes of each 64 KiB are read.
-    pub fn seal(&self) -> Hash {
-        let mut digest = Hasher::new();
-        digest.update(&self.all()[self.footer.data_bytes as usize..]);
-        digest.finish()
-    }
-
-    /// The table of checksums.
-    fn checks(&self) -> &[u8] {
-        let start = self.footer.data_bytes as usize;
-        &self.all()[start..start + 4 * tiles(self.footer.data_bytes) as usize]
-    }
-
-    #[inline]
-    fn is_ready(&self, tile: usize) -> bool {
-        is_set(&self.ready, tile)
-    }
-
-    /// Counts a tile that was touched, where mapped pages have a limit.
-    fn count(&self) {
-        if !resident::is_limited() {
-            return;
-        }
-        if !self.counts.swap(true, Ordering::Relaxed) {
-            resident::join(&self.map, &self.ready);
-        }
-        resident::touched();
-    }
-
-    /// Proves the tiles `first..=last` unless they already are. Two threads may prove the same one;
-    /// that is only work.
-    #[inline(never)]
-    fn prove(&self, first: usize, last: usize) -> Result<()> {
-        for tile in first..=last {
-            if self.is_ready(tile) {
-                continue;
-            }
-            if is_set(&self.proven, tile) {
-                self.count();
-            } else {
-                self.prove_now(tile)?;
-                set(&self.proven, tile);
-            }
-            set(&self.ready, tile);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn prove_now(&self, tile: usize) -> Result<()> {
-        let start = tile * TILE_BYTES;
-        let end = (start + TILE_BYTES).min(self.footer.data_bytes as usize);
-        let check = &self.checks()[4 * tile..4 * tile + 4];
-        let want = u32::from_le_bytes([check[0], check[1], check[2], check[3]]);
-        let found = crc32c::crc32c(&self.all()[start..end]);
-        self.count();
-        // Zeros in the place of what cannot be read have a checksum too.
-        self.intact()?;
-        if found == want {
-            return Ok(());
-        }
-        let within: Vec<&str> = self
-            .footer
-            .sections
-            .iter()
-            .filter(|s| s.offset < end as u64 && s.offset + s.len > start as u64)
-            .map(|s| s.known().map_or("unknown section", SectionKind::name))
-            .collect();
-        Err(Error::corrupt(
-            &self.path,
-            format!(
-                "bytes {start}..{end} ({}): CRC-32C {found:08x}, expected {want:08x}",
-                if within.is_empty() { "padding".to_owned() } else { within.join(", ") }
-            ),
-        ))
-    }
-}
-
-#[inline]
-fn is_set(bits: &[AtomicU64], i: usize) -> bool {
-    // Relaxed: the bit guards no other memory; the mapped bytes never change.
-    bits[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1
-}
-
-fn set(bits: &[AtomicU64], i: usize) {
-    bits[i / 64].fetch_or(1 << (i % 64), Ordering::Relaxed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{MappedLimit, Writer};
-    use super::*;
-    use ocelli_test_support::step;
-
-    /// Under a limit of mapped pages the same bytes are read, in whatever order, and few tiles are
-    /// ready at any time.
-    #[test]
-    fn a_limit_of_mapped_pages_changes_nothing_that_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.part");
-        let mut w = Writer::create(&path, FileKind::Part).unwrap();
-        w.begin(SectionKind::Vectors, true).unwrap();
-        let number = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        for i in 0..1 << 20 {
-            w.write(&number(i).to_le_bytes()).unwrap();
-        }
-        w.finish().unwrap();
-        let limit = MappedLimit::new(1 << 20);
-        assert!(MappedLimit::in_force().unwrap() <= 1 << 20);
-        let r = Reader::open(&path, FileKind::Part).unwrap();
-        let section = *r.require(SectionKind::Vectors).unwrap();
-        let ready = |r: &Reader| -> u32 {
-            r.ready.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
-        };
-        for step in 0..200_000u64 {
-            let i = number(step) % (1 << 20);
-            assert_eq!(r.read_word(&section, 8 * i).unwrap(), number(i));
-            assert!(ready(&r) <= 16 + 1, "{} tiles are ready", ready(&r));
-        }
-        assert_eq!(r.checksum(), Hash::of(&fs::read(&path).unwrap()));
-        r.verify().unwrap();
-        r.intact().unwrap();
-        drop(limit);
-    }
-
-    fn sample(folder: &Path) -> PathBuf {
-        let mut w = Writer::create(&folder.join("a.part"), FileKind::Part).unwrap();
-        w.section(SectionKind::Meta, true, b"{}").unwrap();
-        w.begin(SectionKind::Vectors, true).unwrap();
-        for i in 0..40_000u32 {
-            w.write(&i.to_le_bytes()).unwrap();
-        }
-        w.finish().unwrap().path
-    }
-
-    /// An input that is given as output by mistake is not lost.
-    #[test]
-    fn other_files_are_not_replaced_and_pipes_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let photo = dir.path().join("photo.jpg");
-        fs::write(&photo, b"\xff\xd8\xff").unwrap();
-        let part = sample(dir.path());
-        for (path, kind, what) in
-            [(&photo, FileKind::Part, "no file of Ocelli's"), (&part, FileKind::Model, "a part")]
-        {
-            let before = fs::read(path).unwrap();
-            let error = Writer::create(path, kind).err().unwrap().to_string();
-            assert!(error.contains("would replace") && error.contains(what), "{error}");
-            assert_eq!(fs::read(path).unwrap(), before);
-        }
-        Writer::create(&part, FileKind::Part).unwrap();
-
-        let pipe = dir.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let error = Reader::open(&pipe, FileKind::Part).unwrap_err().to_string();
-        assert!(error.contains("not a regular file"), "{error}");
-    }
-
-    #[test]
-    fn what_was_written_comes_back_aligned() {
-        let dir = tempfile::tempdir().unwrap();
-        let r = Reader::open(&sample(dir.path()), FileKind::Part).unwrap();
-        assert_eq!(r.read_all(SectionKind::Meta).unwrap(), b"{}");
-        let numbers: &[u32] = r.read_numbers(SectionKind::Vectors, 40_000).unwrap();
-        assert!(numbers.iter().enumerate().all(|(i, &n)| n == i as u32));
-        assert!(r.sections().iter().all(|s| s.offset % 4096 == 0));
-        r.verify().unwrap();
-        let names: Vec<_> =
-            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(names, ["a.part"], "no temporary name is left");
-        assert!(matches!(
-            Reader::open(&dir.path().join("a.part"), FileKind::Shard),
-            Err(Error::WrongKind { .. })
-        ));
-    }
-
-    /// Another kind of file is named.
-    #[test]
-    fn another_kind_of_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.whitening");
-        for (bytes, name) in [
-            (&b""[..], "found an empty file"),
-            (b"<html><body>Sign in", "found an HTML page"),
-            (b"version https://git-lfs.github.com/spec/v1\noid", "found a Git LFS pointer"),
-            (&[b' '; 1000], "found a file of blanks"),
-        ] {
-            fs::write(&path, bytes).unwrap();
-            let message = Reader::open_any(&path).unwrap_err().to_string();
-            assert!(message.contains(name) && message.contains("a.whitening"), "{message}");
-        }
-    }
-
-    /// A flipped bit anywhere is reported, at open or by `verify`; never as a newer version.
-    #[test]
-    fn every_flipped_byte_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = sample(dir.path());
-        let good = fs::read(&path).unwrap();
-        let bad_path = dir.path().join("bad.part");
-        // All bytes of the end, where the structure is, and a sample of the rest.
-        let tail = good.len() - 400;
-        for at in (0..tail).step_by(step(997)).chain(tail..good.len()) {
-            let mut bad = good.clone();
-            bad[at] ^= 1 << (at % 8);
-            fs::write(&bad_path, &bad).unwrap();
-            let outcome = Reader::open(&bad_path, FileKind::Part).and_then(|r| r.verify());
-            assert!(
-                matches!(outcome, Err(Error::Corrupt { .. } | Error::NotOcelli { .. })),
-                "byte {at}: {outcome:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_truncation_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let good = fs::read(sample(dir.path())).unwrap();
-        let bad_path = dir.path().join("bad.part");
-        for len in (0..good.len()).step_by(step(1009)).chain(good.len() - 100..good.len()) {
-            fs::write(&bad_path, &good[..len]).unwrap();
-            assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
-        }
-    }
-
-    /// A newer file and a damaged one have different errors, since the CRC is checked first.
-    #[test]
-    fn a_newer_version_is_named_as_such() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = sample(dir.path());
-        let mut bytes = fs::read(&path).unwrap();
-        let n = bytes.len();
-        let body_len = u32::from_le_bytes(bytes[n - 16..n - 12].try_into().unwrap()) as usize;
-        let body_at = n - 16 - body_len;
-        bytes[body_at] = 2;
-        let crc = crc32c::crc32c(&bytes[body_at..n - 12]);
-        bytes[n - 12..n - 8].copy_from_slice(&crc.to_le_bytes());
-        fs::write(&path, &bytes).unwrap();
-        assert!(matches!(
-            Reader::open(&path, FileKind::Part),
-            Err(Error::NewerVersion { found: 2, supported: 1, .. })
-        ));
-    }
-
-    #[test]
-    fn an_unfinished_writer_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut w = Writer::create(&dir.path().join("a"), FileKind::Part).unwrap();
-        w.section(SectionKind::Meta, true, &[0; 100_000]).unwrap();
-        drop(w);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
