@@ -26,6 +26,9 @@ TRAINING_ROWS, ROWS = 1 << 20, 500_000
 # Centroids near a row's own, and iterations that they serve: kmeans/near.rs.
 NEAR, SERVE = 256, 4
 SIZES = (1_000_000, 10_000_000)
+# Memory that the processor's table of pages covers about as it covers an index of ten million
+# rows, memory that it does not, and a piece of a list.
+NEAR_BYTES, FAR_BYTES, PIECE_BYTES = 300 << 20, 3 << 30, 9216
 # A model whose queries find their lists by groups: nlist, m, iterations.
 GROUPED = (65_536, M, 1)
 
@@ -178,7 +181,7 @@ def in_four_shards(runs):
 
 def searching(runs):
     """Rates of queries, from indexes of one shard and from one in four."""
-    a, probing, scanning, luts = runs.a, Fit(), Fit(), []
+    a, probing, by_groups, scanning, luts = runs.a, Fit(), Fit(), Fit(), []
     indexes = [(n, nlist_for(n), 1, left_by_scale(a, n)[1] / "index") for n in SIZES]
     indexes.append((SIZES[-1], GROUPED[0], 4, in_four_shards(runs)))
     queries = left_by_scale(a, SIZES[-1])[1] / "queries.fvecs"
@@ -194,15 +197,22 @@ def searching(runs):
                 f"{1e6 / answer['qps']:.1f} us, {us}"
             )
             luts.append(us["lut"] * 1e3 / (DIM * KSUB))
-            meets = met(nlist, nprobe)[0] if nlist >= MIN_NLIST else nlist
-            probing.add([DIM * meets, nprobe], us["probe"] * 1e3)
+            if nlist < MIN_NLIST:
+                probing.add([DIM * nlist, nprobe], us["probe"] * 1e3)
+            else:
+                by_groups.add([DIM * met(nlist, nprobe)[0], nprobe], us["probe"] * 1e3)
             rest = 1e9 / answer["qps"] - (us["lut"] + us["probe"]) * 1e3
-            code_bytes = n * nprobe / nlist * M
-            scanning.add([1, shards, nprobe * shards, code_bytes], rest)
+            scanning.add([shards, nprobe * shards, answer["scanned"] * M], rest)
         worker.close()
     rates = {"lut": np.median(luts)}
     rates["probe"], rates["pick"] = probing.solved()
-    rates["query"], rates["shard"], rates["list"], rates["scan"] = scanning.solved()
+    rates["probe_near"], rates["pick_near"] = by_groups.solved()
+    rates["shard"], rates["list"], rates["scan"] = scanning.solved()
+    near, far = (
+        printed(a.worker, "read", size, PIECE_BYTES)["ns_per_byte"]
+        for size in (NEAR_BYTES, FAR_BYTES)
+    )
+    rates["far"] = far - near
     return rates
 
 

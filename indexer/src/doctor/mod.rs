@@ -174,7 +174,7 @@ fn draw(parts: &[Part], options: &DoctorOptions) -> Result<Sample> {
     let (x, n) = gather_rows(parts, judged + options.train, u64::from(options.seed))?;
     let mut numbers = SplitMix64::new(u64::from(options.seed)).sample(n, judged);
     let queries = (0..judged).take(options.queries).collect();
-    let rows = |numbers: &[usize]| -> Vec<f32> { chosen_rows(x, dim, numbers.iter().copied()) };
+    let rows = |numbers: &[usize]| -> Vec<f32> { chosen_rows(&x, dim, numbers.iter().copied()) };
     let held_out = rows(&numbers);
     numbers.sort_unstable();
     let others: Vec<usize> = (0..n).filter(|i| numbers.binary_search(i).is_err()).collect();

@@ -151,11 +151,13 @@ const WARM_ROWS_AVX2: usize = 2000;
 pub(crate) struct Tuning {
     pub sharing: Sharing,
     pub warm_rows: usize,
+    /// Whether scans ask the disk whether they need it or not.
+    pub asks: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { sharing: Sharing::default(), warm_rows: WARM_ROWS }
+        Self { sharing: Sharing::default(), warm_rows: WARM_ROWS, asks: false }
     }
 }
 
@@ -191,6 +193,14 @@ impl Scratch {
     /// The instruction level of the kernels: "avx512vbmi".
     pub fn level(&self) -> &'static str {
         self.simd.level().name()
+    }
+
+    /// The same buffers; whether their scans ask the disk for what they will read although it did
+    /// not read for the last one.
+    #[cfg(test)]
+    pub(crate) fn asking(mut self, asks: bool) -> Self {
+        self.buffers.tuning.asks = asks;
+        self
     }
 
     /// The same buffers, for batches that share other lists.
@@ -239,11 +249,14 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// Looks whether the last scan has read from the disk. If so, the next one asks for everything
-    /// that it will read before it reads any of it: the disk then does many things at once, and
-    /// reads no more around each of them than is wanted.
-    pub(crate) fn look_at_disk(&mut self) {
-        self.reads_disk = self.disk.since_last_look();
+    /// Makes ready for a scan.
+    ///
+    /// If the last one has read from the disk, this one asks for everything that it will read
+    /// before it reads any of it. The disk then does many things at once, and reads no more around
+    /// each of them than is wanted.
+    pub(crate) fn start(&mut self, remember: Remember) {
+        self.reads_disk = self.disk.since_last_look() || self.tuning.asks;
+        self.candidates.start(remember, self.reads_disk);
     }
 }
 

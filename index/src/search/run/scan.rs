@@ -61,7 +61,7 @@ impl Snapshot {
         let mut failed = self.with_left_out(failed, params)?;
         let Scratch { simd, tables, workings, buffers, .. } = scratch;
         let simd = *simd;
-        buffers.candidates.start(match model.fine_codec() {
+        buffers.start(match model.fine_codec() {
             Some(codec) if params.refine_candidates > 0 && codec.needs_code() => Remember::Codes,
             Some(_) if params.refine_candidates > 0 => Remember::Places,
             _ => Remember::Nothing,
@@ -73,7 +73,6 @@ impl Snapshot {
         let tabled = Instant::now();
         let k = params.k.max(params.refine_candidates).min(self.rows() as usize).max(1);
         let tile = Tile { probed, tables, ceiling, k, sharing, params, simd };
-        buffers.look_at_disk();
         let best = self.scan_members(&tile, buffers, &mut failed)?;
         // Refined hits are sorted by their new scores.
         let refines = params.refine_candidates > 0;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attributes::Columns;
 use crate::base::error::{Error, Result};
-use crate::files::container::{FileKind, MappedLimit, Reader, Section, SectionKind, TILE_BYTES};
+use crate::files::container::{FileKind, MappedLimit, Reader, Section, SectionKind};
 use crate::files::keys::Keys;
 use crate::files::metadata::read_meta;
 use crate::files::packed;
@@ -281,7 +281,7 @@ impl Shard {
     }
 
     /// Asks the system to read everything that scans of `lists` touch, and does not wait. `ranges`
-    /// is a buffer. Of a list that is read for the first time whole tiles are proven, and asked for.
+    /// is a buffer.
     pub(crate) fn will_need(&self, lists: impl Iterator<Item = u32>, ranges: &mut Vec<Range<u64>>) {
         ranges.clear();
         for list in lists {
@@ -292,15 +292,9 @@ impl Shard {
                 let start = section.offset + u64::from(first);
                 start..start + u64::from(len)
             });
-            let word = self.proven_lists.get(list as usize / 64);
-            let proven = word.is_some_and(|w| w.load(Ordering::Relaxed) >> (list % 64) & 1 == 1);
-            let tile = if proven { 1 } else { TILE_BYTES as u64 };
-            let whole = |range: Range<u64>| {
-                range.start / tile * tile..range.end.checked_next_multiple_of(tile).unwrap_or(0)
-            };
-            ranges.push(whole(codes_start..codes_start.saturating_add(codes)));
-            ranges.extend(scalars.map(whole));
-            ranges.push(whole(self.ordinals.place(first, len)));
+            ranges.push(codes_start..codes_start.saturating_add(codes));
+            ranges.extend(scalars);
+            ranges.push(self.ordinals.place(first, len));
         }
         self.file.will_need(ranges);
     }

@@ -14,6 +14,7 @@ use super::footer::{Footer, MAGIC, TRAILER_BYTES, tiles};
 use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
 
+mod ahead;
 mod prove;
 #[cfg(test)]
 mod tests;
@@ -273,32 +274,6 @@ impl Reader {
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {
         ocelli_vector::prefetch(self.all(), (section.offset + from) as usize);
-    }
-
-    /// Asks the system to read ranges of the file, which will be touched soon, and does not wait.
-    /// Ranges that are near each other are asked for as one. The order of `ranges` is lost.
-    pub(crate) fn will_need(&self, ranges: &mut [Range<u64>]) {
-        /// Bytes that are read along rather than asked for by two calls.
-        const GAP: u64 = 16 * 1024;
-        ranges.sort_unstable_by_key(|range| range.start);
-        let mut wanted: Option<Range<u64>> = None;
-        let ask = |range: Range<u64>| {
-            let inside = range.start.min(self.bytes())..range.end.min(self.bytes());
-            let start = self.range.start;
-            self.map.will_need(start + inside.start as usize..start + inside.end as usize);
-        };
-        for range in ranges.iter().filter(|range| !range.is_empty()) {
-            wanted = Some(match wanted.take() {
-                Some(open) if range.start <= open.end.saturating_add(GAP) => {
-                    open.start..open.end.max(range.end)
-                }
-                open => {
-                    open.into_iter().for_each(ask);
-                    range.clone()
-                }
-            });
-        }
-        wanted.into_iter().for_each(ask);
     }
 
     /// The reason that these bytes cannot be read.

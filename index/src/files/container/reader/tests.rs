@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::{FileKind, MappedLimit, SectionKind, Writer};
 use super::*;
+use crate::base::hash::Hash;
 use ocelli_test_support::step;
 
 /// Under a limit of mapped pages the same bytes are read, in whatever order, and few tiles are
