@@ -101,6 +101,8 @@ mod tests {
         }
     }
 
+    const GIB: f64 = (1u64 << 30) as f64;
+
     fn near(what: &str, predicted: f64, measured: f64) {
         let error = measured / predicted - 1.0;
         assert!(error.abs() < 0.15, "{what}: predicted {predicted:.3}, measured {measured:.3}");
@@ -142,6 +144,15 @@ mod tests {
         }
     }
 
+    /// Largest memory of a training, in GiB: with each row twice for a while, and without.
+    #[test]
+    fn trainings_take_the_memory_that_was_measured() {
+        for (rows, nlist, measured_gib) in [(1 << 20, 16_384, 0.683), (1 << 20, 4096, 0.484)] {
+            let cost = train(&shape(nlist, 24), rows, 5, 2);
+            near(&format!("nlist {nlist}"), cost.memory_bytes as f64 / GIB, measured_gib);
+        }
+    }
+
     /// Seconds of sorting and writing codes, and bytes of a row. The rates did not come from the
     /// hundred million.
     #[test]
@@ -154,6 +165,22 @@ mod tests {
             let cost = build(&shape(nlist, 24), &size(rows, shards));
             near(&format!("{rows} rows sorted"), cost.sort_seconds, seconds);
             near(&format!("bytes of {rows} rows"), cost.disk_bytes as f64 / rows as f64, bytes);
+        }
+    }
+
+    /// Microseconds of one core. The rates did not come from the hundred million.
+    #[test]
+    fn queries_take_what_was_measured() {
+        for (rows, shards, nlist, nprobe, measured_us) in [
+            (10_000_000, 1, 16_384, 16, 50.4),
+            (10_000_000, 1, 16_384, 64, 110.7),
+            (10_000_000, 1, 16_384, 256, 336.3),
+            (100_000_000, 4, 65_536, 16, 118.0),
+            (100_000_000, 4, 65_536, 64, 303.0),
+            (100_000_000, 4, 65_536, 256, 997.0),
+        ] {
+            let cost = search(&shape(nlist, 24), rows, shards, nprobe, 1);
+            near(&format!("{rows} rows, nprobe {nprobe}"), cost.core_us, measured_us);
         }
     }
 
