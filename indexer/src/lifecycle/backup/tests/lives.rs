@@ -198,6 +198,8 @@ impl World {
         bring_back(self.chains[chain].path(), self.copies[copy].path(), Some(number), over);
         let state = tree(self.copies[copy].path());
         assert!(self.made[chain][&number].iter().all(|(name, bytes)| state[name] == *bytes));
+        // Of generations that were replaced, files are left that nothing names.
+        sweep(self.copies[copy].path());
         let files = tree(self.chains[chain].path());
         let newest = self.numbers(chain).pop().unwrap();
         let is_good = self.is_good(chain, &files, &list(newest));
