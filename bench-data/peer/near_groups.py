@@ -4,6 +4,8 @@ from math import isqrt
 
 # Models of so many lists put rows in lists by groups.
 MIN_ASSIGN_NLIST = 1 << 13
+# Models of so many lists find the lists of a query by groups.
+MIN_NLIST = 1 << 16
 
 
 def met(nlist, nprobe=1):

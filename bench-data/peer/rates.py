@@ -10,13 +10,14 @@ The last line is one JSON object with the rates, in nanoseconds of one core.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 
 import processor
-from near_groups import met
+from near_groups import MIN_NLIST, met
 from processes import Worker, say
 from scale import DIM, NPROBES, Steps, K, M, QUERIES, nlist_for, arguments
 
@@ -25,6 +26,11 @@ TRAINING_ROWS, ROWS = 1 << 20, 500_000
 # Centroids near a row's own, and iterations that they serve: kmeans/near.rs.
 NEAR, SERVE = 256, 4
 SIZES = (1_000_000, 10_000_000)
+# Memory that the processor's table of pages covers about as it covers an index of ten million
+# rows, memory that it does not, and a piece of a list.
+NEAR_BYTES, FAR_BYTES, PIECE_BYTES = 300 << 20, 3 << 30, 9216
+# A model whose queries find their lists by groups: nlist, m, iterations.
+GROUPED = (65_536, M, 1)
 
 
 def printed(*command):
@@ -35,9 +41,31 @@ def printed(*command):
 
 
 def solved(rows, measured):
-    """Least squares of the relative errors."""
+    """Least squares of the relative errors; no rate is below 0."""
     rows, measured = np.array(rows, float), np.array(measured, float)
-    return np.linalg.lstsq(rows / measured[:, None], np.ones(len(measured)), rcond=None)[0]
+    rows /= measured[:, None]
+    used = list(range(rows.shape[1]))
+    while True:
+        found = np.linalg.lstsq(rows[:, used], np.ones(len(measured)), rcond=None)[0]
+        if found.min() >= 0:
+            rates = np.zeros(rows.shape[1])
+            rates[used] = found
+            return rates
+        used.pop(int(found.argmin()))
+
+
+class Fit:
+    """What units of work took, to be solved for the time of one of each."""
+
+    def __init__(self):
+        self.rows, self.measured = [], []
+
+    def add(self, units, ns):
+        self.rows.append(units)
+        self.measured.append(ns)
+
+    def solved(self):
+        return solved(self.rows, self.measured)
 
 
 class Runs:
@@ -95,13 +123,13 @@ def training(runs):
 
 
 def encoding(runs):
-    for nlist, m, niter in ((1024, 12, 3), (1024, M, 3), (8192, M, 3), (65_536, M, 1)):
+    for nlist, m, niter in ((1024, 12, 3), (1024, M, 3), (8192, M, 3), GROUPED):
         runs.train(nlist, m, niter)
     flat = [(1024, 12, 3), (1024, M, 3), (4096, M, ITERATIONS)]
     measured = [runs.encode_ns(*model) for model in flat]
     rows = [[nlist * DIM, KSUB * DIM, KSUB * m] for nlist, m, _ in flat]
     meet, quantize, word = solved(rows, measured)
-    grouped = [(8192, M, 3), (16_384, M, ITERATIONS), (65_536, M, 1)]
+    grouped = [(8192, M, 3), (16_384, M, ITERATIONS), GROUPED]
     rest = [runs.encode_ns(*model) - KSUB * (DIM * quantize + M * word) for model in grouped]
     rows = [[met(nlist)[0] * DIM, met(nlist)[1]] for nlist, *_ in grouped]
     near, group = solved(rows, rest)
@@ -125,35 +153,75 @@ def sorting(a):
     return {"row": row, "task": task}
 
 
-def searching(a):
-    luts, work, measured = [], [], []
-    for n in SIZES:
-        _, folder = left_by_scale(a, n)
-        nlist = nlist_for(n)
-        worker = Worker(a.search, folder / "index", folder / "queries.fvecs")
+def in_four_shards(runs):
+    """An index of ten million rows in four shards under the model of 65,536 lists that `encoding`
+    trains: its queries find their lists by groups."""
+    folder = runs.folder / "four-shards"
+    index, parts = folder / "index", folder / "parts"
+    if index.exists():
+        return index
+    parts.mkdir(parents=True, exist_ok=True)
+    rows = SIZES[-1] // runs.cores
+    model = runs.model(*GROUPED)
+    workers = [
+        subprocess.Popen(
+            [runs.a.worker, "codes", model, parts / f"{i}.part", str(i * rows), str(rows)],
+            stdout=subprocess.DEVNULL,
+        )
+        for i in range(runs.cores)
+    ]
+    codes = [worker.wait() for worker in workers]
+    if any(codes):
+        sys.exit("bench: encoding failed")
+    flags = ("--model", model, "--out", index, "--shards", 4, "--format", "json")
+    printed(runs.a.ocelli, "build", *sorted(parts.iterdir()), *flags)
+    shutil.rmtree(parts)
+    return index
+
+
+def searching(runs):
+    """Rates of queries, from indexes of one shard and from one in four."""
+    a, probing, by_groups, scanning, luts = runs.a, Fit(), Fit(), Fit(), []
+    indexes = [(n, nlist_for(n), 1, left_by_scale(a, n)[1] / "index") for n in SIZES]
+    indexes.append((SIZES[-1], GROUPED[0], 4, in_four_shards(runs)))
+    queries = left_by_scale(a, SIZES[-1])[1] / "queries.fvecs"
+    for n, nlist, shards, index in indexes:
+        worker = Worker(a.search, index, queries)
         for nprobe in NPROBES:
             worker.ask("single", nprobe, K, QUERIES)
             answers = [worker.ask("single", nprobe, K, QUERIES) for _ in range(5)]
             answer = sorted(answers, key=lambda answer: answer["qps"])[2]
             us = answer["stages_us"]
-            say(f"  {n:,} rows, nprobe {nprobe}: {1e6 / answer['qps']:.1f} us, {us}")
+            say(
+                f"  {n:,} rows, {nlist:,} lists, {shards} shards, nprobe {nprobe}: "
+                f"{1e6 / answer['qps']:.1f} us, {us}"
+            )
             luts.append(us["lut"] * 1e3 / (DIM * KSUB))
-            work.append([1, DIM * nlist, nprobe, n * nprobe / nlist * M])
-            measured.append(1e9 / answer["qps"] - us["lut"] * 1e3)
+            if nlist < MIN_NLIST:
+                probing.add([DIM * nlist, nprobe], us["probe"] * 1e3)
+            else:
+                by_groups.add([DIM * met(nlist, nprobe)[0], nprobe], us["probe"] * 1e3)
+            rest = 1e9 / answer["qps"] - (us["lut"] + us["probe"]) * 1e3
+            scanning.add([shards, nprobe * shards, answer["scanned"] * M], rest)
         worker.close()
-    query, probe, per_list, scan = solved(work, measured)
-    lut = np.median(luts)
-    return {"query": query, "probe": probe, "lut": lut, "list": per_list, "scan": scan}
+    rates = {"lut": np.median(luts)}
+    rates["probe"], rates["pick"] = probing.solved()
+    rates["probe_near"], rates["pick_near"] = by_groups.solved()
+    rates["shard"], rates["list"], rates["scan"] = scanning.solved()
+    near, far = (
+        printed(a.worker, "read", size, PIECE_BYTES)["ns_per_byte"]
+        for size in (NEAR_BYTES, FAR_BYTES)
+    )
+    rates["far"] = far - near
+    return rates
 
 
 def main():
     a = arguments(__doc__).parse_args()
     cores = len(os.sched_getaffinity(0))
     say(f"== rates of the cost model, {cores} cores of {processor.name()}")
-    rates = {**sorting(a), **searching(a)}
     runs = Runs(a, cores)
-    rates.update(training(runs))
-    rates.update(encoding(runs))
+    rates = {**sorting(a), **training(runs), **encoding(runs), **searching(runs)}
     say()
     say(
         json.dumps(

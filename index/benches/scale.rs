@@ -6,7 +6,9 @@
 //!   lists, whatever their number;
 //! - `scale queries FILE ROWS`: queries, as fvecs;
 //! - `scale nearest QUERIES K FIRST ROWS FILE`: the K nearest to each query of the vectors with
-//!   these numbers, by comparing all: a line of JSON each, `[[number, squared distance], …]`.
+//!   these numbers, by comparing all: a line of JSON each, `[[number, squared distance], …]`;
+//! - `scale read BYTES PIECE`: what it takes to read pieces of so many bytes at places of so many
+//!   bytes of memory that nothing foretells, as the scan of a list does.
 //!
 //! One thread; several processes take ranges of their own. Each prints its seconds, and `codes`
 //! those that it took to make the vectors and to encode them.
@@ -194,6 +196,29 @@ fn nearest(queries: &Path, k: usize, range: Range<u64>, out: &Path) -> Result<()
     Ok(file.into_inner()?.sync_all()?)
 }
 
+/// Nanoseconds a byte of reading pieces of memory, the best of several runs.
+fn read(bytes: usize, piece: usize) -> f64 {
+    const PIECES: usize = 20_000;
+    let memory = vec![1u64; bytes / size_of::<u64>()];
+    let words = piece / size_of::<u64>();
+    let mut random = 1u64;
+    let mut best = f64::INFINITY;
+    for _ in 0..9 {
+        let starts: Vec<usize> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % (memory.len() - words)
+        })
+        .take(PIECES)
+        .collect();
+        let start = Instant::now();
+        let sum: u64 = starts.iter().map(|&at| memory[at..at + words].iter().sum::<u64>()).sum();
+        let ns = start.elapsed().as_nanos() as f64;
+        assert_eq!(std::hint::black_box(sum), (PIECES * words) as u64);
+        best = best.min(ns / sum as f64 / size_of::<u64>() as f64);
+    }
+    best
+}
+
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -221,8 +246,12 @@ fn main() -> Result<(), Error> {
         ["nearest", file, k, first, rows, out] => {
             nearest(Path::new(file), k.parse()?, range(first, rows)?, Path::new(out))?;
         }
+        ["read", bytes, piece] => {
+            println!("{{\"ns_per_byte\": {:.5}}}", read(bytes.parse()?, piece.parse()?));
+            return Ok(());
+        }
         _ => {
-            println!("usage: scale train|codes|exact-codes|queries|nearest …: see its source");
+            println!("usage: scale train|codes|exact-codes|queries|nearest|read …: see its source");
             return Ok(());
         }
     }

@@ -109,25 +109,23 @@ pub(crate) fn gather_rows(parts: &[Part], max_rows: usize, seed: u64) -> Result<
         for rows in blocks(part.rows()) {
             if wanted == total {
                 out.extend_from_slice(&part.read(rows)?);
-                continue;
-            }
-            let mut chosen = Vec::new();
-            for row in 0..rows.len() {
-                // Chance (wanted - taken) / (total - seen) decides exactly `wanted` rows in the
-                // end.
-                if rng.below((total - seen) as u64) < (wanted - taken) as u64 {
-                    chosen.push(row);
-                    taken += 1;
+            } else {
+                let mut chosen = Vec::new();
+                for row in 0..rows.len() {
+                    // Chance (wanted - taken) / (total - seen) decides exactly `wanted` rows in the
+                    // end.
+                    if rng.below((total - seen) as u64) < (wanted - taken) as u64 {
+                        chosen.push(row);
+                        taken += 1;
+                    }
+                    seen += 1;
                 }
-                seen += 1;
+                if !chosen.is_empty() {
+                    let block = part.read(rows)?;
+                    out.extend(chosen_rows(&block, dim, chosen.into_iter()));
+                }
             }
-            if chosen.is_empty() {
-                continue;
-            }
-            let block = part.read(rows)?;
-            for row in chosen {
-                out.extend_from_slice(&block[row * dim..][..dim]);
-            }
+            part.release();
         }
     }
     Ok((out, wanted))
@@ -136,6 +134,17 @@ pub(crate) fn gather_rows(parts: &[Part], max_rows: usize, seed: u64) -> Result<
 /// Ranges of at most [`BLOCK_ROWS`] that make up `rows` rows.
 pub(crate) fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
+}
+
+/// Rows `which` of `x` (n, d), in that order: (rows, d). Takes memory for these and no more.
+pub(crate) fn chosen_rows(
+    x: &[f32],
+    d: usize,
+    which: impl ExactSizeIterator<Item = usize>,
+) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(which.len() * d);
+    which.for_each(|i| rows.extend_from_slice(&x[i * d..][..d]));
+    rows
 }
 
 /// Steele, Lea and Flood 2014: small, and the same on every machine and in every version.

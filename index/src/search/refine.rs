@@ -76,6 +76,10 @@ fn refine_shard(
     };
     let (p, file, layout) = (model.parts(), shard.file(), model.layout());
     let candidate = |hit: &Hit| candidates.get(hit.candidate, layout.m());
+    if candidates.asks {
+        let mut places: Vec<_> = hits.iter().map(|hit| fine.place(candidate(hit).slot)).collect();
+        file.will_need(&mut places);
+    }
     let fetch = |hit: &Hit| fine.prefetch(file, candidate(hit).slot);
     hits.iter().take(AHEAD).for_each(fetch);
     let tables = Tables { layout, codebooks: &p.codebooks, finer: codec.finer() };

@@ -1,5 +1,6 @@
 //! The finer codes of one shard: where they lie, and which codec made them.
 
+use std::ops::Range;
 use std::path::Path;
 
 use ocelli_vector::prefetch_all;
@@ -111,6 +112,12 @@ impl FineCodes {
         }
         let at = HEADER_BYTES as u64 + u64::from(slot) * self.code_bytes;
         file.read(&self.section, at, self.code_bytes)
+    }
+
+    /// The bytes of the file that hold a slot's code, which may reach past its end if that does.
+    pub fn place(&self, slot: u32) -> Range<u64> {
+        let start = HEADER_BYTES as u64 + u64::from(slot) * self.code_bytes;
+        self.section.offset + start..self.section.offset + start + self.code_bytes
     }
 
     /// Asks for the cache lines of a slot's code, which is not looked at: it may be unproven.

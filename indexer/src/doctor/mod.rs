@@ -18,7 +18,8 @@ pub use self::gather::{Patient, open_patient};
 pub use self::judge::Judgement;
 pub use self::lists::Lists;
 use crate::sample::{
-    SplitMix64, common_spec, count_distinct, count_rows, gather_rows, require_descriptors,
+    SplitMix64, chosen_rows, common_spec, count_distinct, count_rows, gather_rows,
+    require_descriptors,
 };
 use crate::train::ROWS_PER_CENTROID;
 use crate::{Error, ProgressFn, Result, TrainOptions, auto_nlist, no_opq, train};
@@ -173,9 +174,7 @@ fn draw(parts: &[Part], options: &DoctorOptions) -> Result<Sample> {
     let (x, n) = gather_rows(parts, judged + options.train, u64::from(options.seed))?;
     let mut numbers = SplitMix64::new(u64::from(options.seed)).sample(n, judged);
     let queries = (0..judged).take(options.queries).collect();
-    let rows = |numbers: &[usize]| -> Vec<f32> {
-        numbers.iter().flat_map(|&i| &x[i * dim..][..dim]).copied().collect()
-    };
+    let rows = |numbers: &[usize]| -> Vec<f32> { chosen_rows(&x, dim, numbers.iter().copied()) };
     let held_out = rows(&numbers);
     numbers.sort_unstable();
     let others: Vec<usize> = (0..n).filter(|i| numbers.binary_search(i).is_err()).collect();

@@ -20,7 +20,7 @@ use ocelli_vector::nearest::{NearestRows, NearestScratch};
 use ocelli_vector::{Simd, dense};
 use rayon::prelude::*;
 
-use crate::sample::SplitMix64;
+use crate::sample::{SplitMix64, chosen_rows};
 use crate::{Error, Result};
 pub(crate) use codebooks::codebooks;
 use near::{assign_lists, neighbours};
@@ -161,7 +161,7 @@ fn lloyd(
     let sample: Vec<f32>;
     let x = if n > most {
         let rows = rng.sorted_sample(n, most);
-        sample = rows.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+        sample = chosen_rows(x, d, rows.into_iter());
         &sample[..]
     } else {
         x

@@ -1,6 +1,7 @@
 //! Where k-means begins.
 
 use super::SplitMix64;
+use crate::sample::chosen_rows;
 
 /// How the first centroids are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +32,14 @@ impl Seeding {
     pub(super) fn centroids(self, x: &[f32], d: usize, k: usize, rng: &mut SplitMix64) -> Vec<f32> {
         let n = x.len() / d;
         match self {
-            Seeding::Rows => rows(x, d, rng.sample(n, k)),
+            Seeding::Rows => chosen_rows(x, d, rng.sample(n, k).into_iter()),
             Seeding::PlusPlus => {
-                let few = rows(x, d, rng.sample(n, n.min(ROWS_PER_CENTROID * k)));
+                let few = rng.sample(n, n.min(ROWS_PER_CENTROID * k));
+                let few = chosen_rows(x, d, few.into_iter());
                 plus_plus(&few, d, k, rng)
             }
         }
     }
-}
-
-fn rows(x: &[f32], d: usize, which: Vec<usize>) -> Vec<f32> {
-    which.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect()
 }
 
 /// `k` rows of `x` (n, d), which is in random order.

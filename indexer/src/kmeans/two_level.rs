@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::near::{assign_lists, neighbours};
 use super::{Comparisons, KmeansOptions, Lists, assign_to, check_rows, lloyd, update};
-use crate::sample::SplitMix64;
+use crate::sample::{SplitMix64, chosen_rows};
 use crate::{Error, Result};
 
 /// Options of two-level k-means.
@@ -78,7 +78,7 @@ pub(super) fn two_level(
     let sample: Vec<f32>;
     let x = if n > most {
         let rows = rng.sorted_sample(n, most);
-        sample = rows.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+        sample = chosen_rows(x, d, rows.into_iter());
         &sample[..]
     } else {
         x
@@ -208,7 +208,7 @@ fn shares(sizes: &[usize], k: usize) -> Vec<usize> {
 }
 
 fn gather(x: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
-    rows.iter().flat_map(|&row| &x[row as usize * d..][..d]).copied().collect()
+    chosen_rows(x, d, rows.iter().map(|&row| row as usize))
 }
 
 #[cfg(test)]

@@ -279,6 +279,11 @@ pub(crate) fn comparisons(rows: usize, d: usize, options: &TrainOptions) -> Comp
     steps::comparisons(rows, d, options)
 }
 
+/// Whether each half of the rows is trained by itself, too.
+pub(crate) fn is_cross_fitted(rows: usize, options: &TrainOptions) -> bool {
+    steps::is_cross_fitted(rows, options)
+}
+
 /// Whether a rotation is learned by default (`./bench opq`: recall10@10 at 64 bytes .598
 /// without and .644 with it for region vectors of 1024 dimensions, .805 and .806 for the same
 /// whitened to 256).

@@ -14,7 +14,7 @@ use crate::kmeans::{
 };
 use crate::numbering::Numbering;
 use crate::pca::{Covariance, Mean};
-use crate::sample::{BLOCK_ROWS, SplitMix64};
+use crate::sample::{BLOCK_ROWS, SplitMix64, chosen_rows};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Rows for each codeword that a codebook is trained on at most: FAISS's `max_points_per_centroid`.
@@ -45,7 +45,7 @@ impl Rows {
 
     /// Rows of these numbers.
     fn chosen(&self, rows: &[usize]) -> Self {
-        let x = rows.iter().flat_map(|&i| &self.x[i * self.d..][..self.d]).copied().collect();
+        let x = chosen_rows(&self.x, self.d, rows.iter().copied());
         Self { x, d: self.d }
     }
 

@@ -12,11 +12,12 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-use memmap2::{Mmap, MmapMut, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
 use parking_lot::Mutex;
 
 /// One mapping of the registry.
@@ -112,6 +113,8 @@ pub(super) struct Mapped {
     slot: &'static Slot,
     /// Whether the bytes are those of a file, from which pages can be read again.
     is_file: bool,
+    /// Whether the system reads single pages of it.
+    reads_pages: AtomicBool,
 }
 
 impl Mapped {
@@ -138,7 +141,7 @@ impl Mapped {
     fn registered(map: Mmap, is_file: bool) -> Self {
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
-        Self { map, slot, is_file }
+        Self { map, slot, is_file, reads_pages: AtomicBool::new(false) }
     }
 
     /// The file's bytes.
@@ -163,6 +166,20 @@ impl Mapped {
         // the bytes that it had; a page of zeros that the handler put there stays marked.
         // A refusal costs memory and nothing else.
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+    }
+
+    /// Asks the system to read a range of the file, which will be touched soon, and does not wait.
+    /// What is in memory already is not read again. From now on, a page that is touched without
+    /// having been asked for is read by itself: systems read up to 8 MiB around it otherwise.
+    pub fn will_need(&self, range: Range<usize>) {
+        if !self.is_file {
+            return;
+        }
+        // A refusal of either costs time and nothing else.
+        if !self.reads_pages.swap(true, Ordering::Relaxed) {
+            let _ = self.map.advise(Advice::Random);
+        }
+        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
     }
 
     /// Marks the mapping as the handler does.

@@ -4,6 +4,7 @@
 //! renames; [`Reader`] maps it and proves each 64 KiB tile when it is first touched.
 
 mod atomic;
+mod disk;
 mod fault;
 mod footer;
 mod reader;
@@ -12,6 +13,7 @@ mod temporary;
 mod writer;
 
 pub use atomic::{AtomicFile, NewFile, write_atomically};
+pub(crate) use disk::DiskReads;
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
 pub use resident::MappedLimit;

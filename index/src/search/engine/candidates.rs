@@ -25,6 +25,8 @@ pub(crate) enum Remember {
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     remember: Remember,
+    /// Whether finer codes are asked for before any is read, since not all of them are in memory.
+    pub asks: bool,
     slots: Vec<u32>,
     lists: Vec<u32>,
     /// (n, m), or nothing.
@@ -41,9 +43,10 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl Candidates {
-    /// Forgets all rows, and sets what is remembered of the rows to come.
-    pub fn start(&mut self, remember: Remember) {
+    /// Forgets all rows, and sets what is remembered of the rows to come, and [`Self::asks`].
+    pub fn start(&mut self, remember: Remember, asks: bool) {
         self.remember = remember;
+        self.asks = asks;
         self.slots.clear();
         self.lists.clear();
         self.codes.clear();

@@ -49,6 +49,8 @@
 //! other, while its codes are in the first-level cache; or, where many queries want it, all at once
 //! ([`shared`]). The order in which rows are looked at changes no answer.
 
+use std::ops::Range;
+
 use ocelli_vector::interleaved;
 use ocelli_vector::lut::{ByteTable, Workings};
 use ocelli_vector::scan::BlockBounds;
@@ -79,6 +81,7 @@ use self::query::QueryScan;
 use self::shared::Plan;
 use crate::base::error::Result;
 use crate::base::level::simd;
+use crate::files::container::DiskReads;
 use crate::model::{Model, ProbeBuffers, Query};
 use crate::search::cancel::Cancel;
 use crate::search::hit::Hit;
@@ -148,11 +151,13 @@ const WARM_ROWS_AVX2: usize = 2000;
 pub(crate) struct Tuning {
     pub sharing: Sharing,
     pub warm_rows: usize,
+    /// Whether scans ask the disk whether they need it or not.
+    pub asks: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { sharing: Sharing::default(), warm_rows: WARM_ROWS }
+        Self { sharing: Sharing::default(), warm_rows: WARM_ROWS, asks: false }
     }
 }
 
@@ -188,6 +193,14 @@ impl Scratch {
     /// The instruction level of the kernels: "avx512vbmi".
     pub fn level(&self) -> &'static str {
         self.simd.level().name()
+    }
+
+    /// The same buffers; whether their scans ask the disk for what they will read although it did
+    /// not read for the last one.
+    #[cfg(test)]
+    pub(crate) fn asking(mut self, asks: bool) -> Self {
+        self.buffers.tuning.asks = asks;
+        self
     }
 
     /// The same buffers, for batches that share other lists.
@@ -227,6 +240,24 @@ pub(crate) struct Buffers {
     lanes: Lanes,
     pub(crate) tuning: Tuning,
     counts: ScanCounts,
+    /// What this thread has read from the disk.
+    disk: DiskReads,
+    /// Whether scans ask for what they will read, since not all of it is in memory.
+    reads_disk: bool,
+    /// Places of what is asked for.
+    ranges: Vec<Range<u64>>,
+}
+
+impl Buffers {
+    /// Makes ready for a scan.
+    ///
+    /// If the last one has read from the disk, this one asks for everything that it will read
+    /// before it reads any of it. The disk then does many things at once, and reads no more around
+    /// each of them than is wanted.
+    pub(crate) fn start(&mut self, remember: Remember) {
+        self.reads_disk = self.disk.since_last_look() || self.tuning.asks;
+        self.candidates.start(remember, self.reads_disk);
+    }
 }
 
 /// What scans have looked at.
@@ -290,6 +321,10 @@ pub(crate) fn scan_one<'a>(
     buffers: &mut Buffers,
 ) -> Result<Vec<Hit>> {
     request.lists.iter().for_each(|l| target.shard.prefetch_list(l.0));
+    if buffers.reads_disk {
+        let lists = request.lists.iter().map(|l| l.0);
+        target.shard.will_need(lists, &mut buffers.ranges);
+    }
     let mut scan = QueryScan::new(target, request);
     let (warm, rest) =
         request.lists.split_at(scan.warm_lists(request.lists, buffers.tuning.warm_rows)?);
@@ -346,6 +381,11 @@ pub(crate) fn scan_batch<'a>(
     let plan = Plan::new(target, requests, &warm, sharing)?;
     for first in (0..scans.len()).step_by(SCAN_TILE) {
         let tile = first..(first + SCAN_TILE).min(scans.len());
+        if buffers.reads_disk {
+            let warm = tile.clone().flat_map(|i| &requests[i].lists[..warm[i]]);
+            let alone = tile.clone().flat_map(|i| plan.alone(i));
+            target.shard.will_need(warm.chain(alone).map(|l| l.0), &mut buffers.ranges);
+        }
         for i in tile.clone() {
             let (lists, rest) = requests[i].lists.split_at(warm[i]);
             scans[i].warm_up(lists, !rest.is_empty(), buffers)?;

@@ -14,6 +14,9 @@ use super::query::{QueryScan, is_set};
 use super::{Buffers, Request, Sharing, Target};
 use crate::base::error::Result;
 
+/// Lists that are asked for at a time, where they are read from the disk.
+const ASKED_LISTS: usize = 64;
+
 /// A query that wants a list, and the part of the score that the list's centroid decides.
 #[derive(Clone, Copy)]
 struct Want {
@@ -118,6 +121,10 @@ impl Plan {
         let mut ahead = of(0)?;
         let mut start = 0;
         for (i, &(_, end)) in self.lists.iter().enumerate() {
+            if buffers.reads_disk && i.is_multiple_of(ASKED_LISTS) {
+                let soon = self.lists[i..].iter().take(2 * ASKED_LISTS);
+                target.shard.will_need(soon.map(|list| list.0), &mut buffers.ranges);
+            }
             let Some(list) = ahead else { break };
             ahead = of(i + 1)?;
             let mut next = ahead.map_or(&[][..], |next| next.codes);

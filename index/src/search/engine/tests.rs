@@ -183,7 +183,7 @@ fn filters_and_ranges_answer_as_the_naive_scan() {
             })
             .collect();
         let simd = Simd::all().nth(rng.random_range(0..Simd::all().count())).unwrap();
-        let scratch = &mut Scratch::at(simd);
+        let scratch = &mut Scratch::at(simd).asking(seed % 2 == 1);
         let batch = snapshot.search_batch(&queries, &params, scratch).unwrap();
         for (q, batched) in queries.chunks(p.d).zip(batch) {
             let want = snapshot.search_naive(q, &params).unwrap();
@@ -296,7 +296,7 @@ fn shared_lists_answer_as_lists_of_ones_own() {
             for (sharing, survived) in
                 [Sharing::Never, Sharing::Always].into_iter().zip(&mut survived)
             {
-                let mut scratch = Scratch::at(simd).sharing(sharing);
+                let mut scratch = Scratch::at(simd).sharing(sharing).asking(seed % 2 == 1);
                 scratch.buffers.tuning.warm_rows = [0, 20, 400][seed as usize % 3];
                 let batch = snapshot.search_batch(&queries, &params, &mut scratch).unwrap();
                 for (answer, want) in batch.iter().zip(&want) {

@@ -61,7 +61,7 @@ impl Snapshot {
         let mut failed = self.with_left_out(failed, params)?;
         let Scratch { simd, tables, workings, buffers, .. } = scratch;
         let simd = *simd;
-        buffers.candidates.start(match model.fine_codec() {
+        buffers.start(match model.fine_codec() {
             Some(codec) if params.refine_candidates > 0 && codec.needs_code() => Remember::Codes,
             Some(_) if params.refine_candidates > 0 => Remember::Places,
             _ => Remember::Nothing,

@@ -7,6 +7,7 @@ mod packed_section;
 mod tests;
 mod verify;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -277,6 +278,25 @@ impl Shard {
     #[inline]
     pub(crate) fn prefetch_list(&self, list: u32) {
         self.file.prefetch(&self.list_table, size_of::<ListEntry>() as u64 * u64::from(list));
+    }
+
+    /// Asks the system to read everything that scans of `lists` touch, and does not wait. `ranges`
+    /// is a buffer.
+    pub(crate) fn will_need(&self, lists: impl Iterator<Item = u32>, ranges: &mut Vec<Range<u64>>) {
+        ranges.clear();
+        for list in lists {
+            let Ok(ListEntry { first, len, codes_offset, .. }) = self.list(list) else { continue };
+            let codes_start = self.codes.offset.saturating_add(codes_offset);
+            let codes = self.layout.list_bytes(len as usize) as u64;
+            let scalars = self.scalars.iter().map(|section| {
+                let start = section.offset + u64::from(first);
+                start..start + u64::from(len)
+            });
+            ranges.push(codes_start..codes_start.saturating_add(codes));
+            ranges.extend(scalars);
+            ranges.push(self.ordinals.place(first, len));
+        }
+        self.file.will_need(ranges);
     }
 
     /// [`Self::list_rows`] of a list that was proven; `None` if the table leads nowhere any

@@ -1,5 +1,7 @@
 //! Packed arrays of a mapped file.
 
+use std::ops::Range;
+
 use crate::base::error::{Error, Result};
 use crate::files::container::{Reader, Section, SectionKind};
 use crate::files::packed;
@@ -35,6 +37,13 @@ impl PackedSection {
     #[inline]
     pub fn prefetch(&self, file: &Reader, i: u32) {
         file.prefetch(&self.section, self.at(i).0);
+    }
+
+    /// The bytes of the file that hold elements `from .. from + len`, which may reach past its end
+    /// if these do.
+    pub fn place(&self, from: u32, len: u32) -> Range<u64> {
+        let start = self.section.offset + self.at(from).0;
+        start..start + (u64::from(len) * u64::from(self.width)).div_ceil(8) + 8
     }
 
     /// Element `i`, proven.

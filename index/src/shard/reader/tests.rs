@@ -50,6 +50,41 @@ fn round_trip_for_every_id_encoding() {
     }
 }
 
+/// What is asked for before lists are scanned holds the bytes that a scan of them touches.
+#[test]
+fn scans_touch_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = small(Metric::L2, false, 9);
+    let entry = write(dir.path(), &model, &rows(20_000, |i| i));
+    let shard = Shard::open(&dir.path().join(&entry.name), &model).unwrap();
+    let section = *shard.file().require(SectionKind::Codes).unwrap();
+    // Where the file is mapped.
+    let codes = shard.file().read(&section, 0, 1).unwrap().as_ptr() as u64 - section.offset;
+    let nlist = model.parts().nlist as u32;
+    let mut ranges = Vec::new();
+    for pass in 0..2 {
+        for list in 0..nlist {
+            shard.will_need([list].into_iter(), &mut ranges);
+            let rows = shard.list_rows(list).unwrap();
+            let asked = |bytes: &[u8]| {
+                let start = bytes.as_ptr() as u64 - codes;
+                let holds =
+                    |r: &Range<u64>| r.start <= start && start + bytes.len() as u64 <= r.end;
+                ranges.iter().any(holds)
+            };
+            assert!(asked(rows.codes) && asked(rows.scalars.unwrap()), "{pass}, list {list}");
+            let ordinals = shard.ordinals.place(rows.entry.first, rows.entry.len);
+            let holds = |r: &Range<u64>| r.start <= ordinals.start && ordinals.end <= r.end;
+            assert!(ranges.iter().any(holds), "{pass}, list {list}");
+            // Of what is proven already no more is asked for.
+            let most = [64 * 1024, 20_000][pass];
+            assert!(pass == 0 || ranges.iter().all(|r| r.end - r.start < most), "{ranges:?}");
+        }
+    }
+    shard.will_need([nlist, u32::MAX].into_iter(), &mut ranges);
+    assert!(ranges.is_empty());
+}
+
 #[test]
 fn equal_input_gives_equal_bytes_and_duplicates_are_refused() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

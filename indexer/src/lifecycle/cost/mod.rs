@@ -157,6 +157,22 @@ mod tests {
         }
     }
 
+    /// Microseconds of one core. The rates did not come from the hundred million.
+    #[test]
+    fn queries_take_what_was_measured() {
+        for (rows, shards, nlist, nprobe, measured_us) in [
+            (10_000_000, 1, 16_384, 16, 50.4),
+            (10_000_000, 1, 16_384, 64, 110.7),
+            (10_000_000, 1, 16_384, 256, 336.3),
+            (100_000_000, 4, 65_536, 16, 118.0),
+            (100_000_000, 4, 65_536, 64, 303.0),
+            (100_000_000, 4, 65_536, 256, 997.0),
+        ] {
+            let cost = search(&shape(nlist, 24), rows, shards, nprobe, 1);
+            near(&format!("{rows} rows, nprobe {nprobe}"), cost.core_us, measured_us);
+        }
+    }
+
     #[test]
     fn more_costs_more() {
         let (one, two) = (shape(4096, 24), shape(8000, 24));

@@ -37,13 +37,21 @@ pub(super) const CHOICE_NS: f64 = 46_400.0;
 /// One coordinate of a residual and of a codeword, in an iteration of the codebooks' k-means.
 pub(super) const BOOK_NS: f64 = 0.0426;
 
-/// A query, whatever it looks at.
-pub(super) const QUERY_NS: f64 = 1970.0;
-/// One coordinate of a query and of a centroid.
-pub(super) const PROBE_NS: f64 = 0.0176;
+/// One coordinate of a query and of a centroid, where queries meet all centroids.
+pub(super) const PROBE_NS: f64 = 0.01215;
+/// A list that is chosen there.
+pub(super) const PICK_NS: f64 = 41.1;
+/// One coordinate of a query and of a centroid, where queries meet the centroids of near groups.
+pub(super) const PROBE_NEAR_NS: f64 = 0.0253;
+/// A list that is chosen there.
+pub(super) const PICK_NEAR_NS: f64 = 206.0;
 /// One coordinate of a query and of a codeword.
-pub(super) const LUT_NS: f64 = 0.0445;
-/// A list that is scanned, besides its codes.
-pub(super) const LIST_NS: f64 = 27.3;
+pub(super) const LUT_NS: f64 = 0.0468;
+/// A shard that a query looks at: its first threshold and its hits.
+pub(super) const SHARD_NS: f64 = 7240.0;
+/// A list of a shard that is scanned, besides its codes.
+pub(super) const LIST_NS: f64 = 97.4;
 /// One byte of a code that is scanned.
-pub(super) const SCAN_NS: f64 = 0.0772;
+pub(super) const SCAN_NS: f64 = 0.0609;
+/// One byte more of an index that is too large for the processor's table of pages.
+pub(super) const FAR_NS: f64 = 0.0175;

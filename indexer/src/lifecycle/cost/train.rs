@@ -2,10 +2,14 @@
 
 use super::Shape;
 use super::rates::{BOOK_NS, CHOICE_NS, FIRST_NS, NEAR_NS, READ_NS};
-use crate::train::{TrainOptions, comparisons};
+use crate::train::{TrainOptions, comparisons, is_cross_fitted};
 
 /// Residuals that codebooks are learned from, for each codeword.
 const ROWS_PER_WORD: u64 = 256;
+/// What k-means remembers of a row: its list and its distance, its list before, its place.
+const ASSIGNED_BYTES: f64 = 24.0;
+/// The numbers of the 256 centroids near one.
+const NEIGHBOURS_BYTES: f64 = 1024.0;
 
 /// The cost of training a model.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -34,8 +38,11 @@ pub fn train(shape: &Shape, rows: u64, niter: u64, threads: u64) -> TrainCost {
     let books_ns = coordinates * (shape.nlist as f64 * FIRST_NS + words * BOOK_NS);
     let read_ns = rows as f64 * shape.dim as f64 * READ_NS;
     let core_seconds = (coarse_ns + books_ns + read_ns) / 1e9;
-    // The rows, their copy for the halves, the centroids and what they are compared by.
-    let memory = 8.0 * rows as f64 * shape.dim as f64 + shape.model_bytes();
+    // The rows and those of a half; where each belongs; neighbours of the centroids.
+    let copies = if is_cross_fitted(rows as usize, &options) { 1.5 } else { 1.0 };
+    let row_bytes = copies * 4.0 * shape.dim as f64 + ASSIGNED_BYTES;
+    let neighbours = met.choices.min(1.0) * shape.nlist as f64 * NEIGHBOURS_BYTES;
+    let memory = rows as f64 * row_bytes + neighbours + shape.model_bytes();
     TrainCost {
         seconds: core_seconds / threads.max(1) as f64,
         core_seconds,

@@ -187,7 +187,7 @@ fn refined_answers_are_those_of_the_definition() {
             want.push(naive);
         }
         for simd in Simd::all() {
-            let mut scratch = Scratch::at(simd);
+            let mut scratch = Scratch::at(simd).asking(seed % 2 == 1);
             let batch = snapshot.search_batch(&queries, &params, &mut scratch).unwrap();
             for ((q, want), batched) in queries.chunks_exact(d).zip(&want).zip(batch) {
                 let found = snapshot.search_with(q, &params, &mut scratch).unwrap().hits;
