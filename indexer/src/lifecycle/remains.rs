@@ -11,7 +11,7 @@ use ocelli_index::{
 use super::backup::{known_chains, readable_backups};
 use crate::Result;
 
-/// Ids that Ocelli gives are below this number.
+/// Ids of rows are below this number.
 const MOST_IDS: u64 = 1 << 63;
 
 /// The generations of an index whose files can be read, and those that are lost.
@@ -32,7 +32,7 @@ pub(super) struct Loose {
     last_id: Option<u64>,
 }
 
-/// The id after one that was given; 0 for one that Ocelli does not give, but a user may.
+/// The id after one that a row had; 0 for one that no row can have.
 fn after(id: u64) -> u64 {
     if id < MOST_IDS { id + 1 } else { 0 }
 }

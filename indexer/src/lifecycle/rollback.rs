@@ -117,10 +117,10 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use ocelli_index::{Erasure, Names};
+    use ocelli_index::{Erasure, Hash, Names, object_names};
 
     use super::*;
-    use crate::lifecycle::fixture::{bury, index, living, model, shard, tree, upsert};
+    use crate::lifecycle::fixture::{bury, index, living, model, shard, shard_with, tree, upsert};
 
     fn lose(dir: &IndexDir, number: u64) {
         fs::remove_file(dir.root().join(format!("generations/{number}.json"))).unwrap();
@@ -213,18 +213,22 @@ mod tests {
         }
     }
 
-    /// An id at the very end, which only a user gives, takes no ids from others.
+    /// Ids at the very end: the largest that a row may have, and one that no row can have.
     #[test]
-    fn the_largest_id_is_no_bound_of_those_that_follow() {
+    fn the_largest_ids_are_no_panic() {
         let (tmp, dir) = index();
-        let model = model(0);
-        let mut last = ocelli_index::ShardBuilder::new(&model);
-        last.push(u64::MAX, "", &[0.1, 0.2, 0.3, 0.4]).unwrap();
-        dir.put_shard(last, ocelli_index::Hash::of(b"last"), 0).unwrap();
+        let line = r#"{"id":18446744073709551615,"generation":2,"cause":"delete"}"#;
+        let bytes = format!("{{\"format\":1,\"before\":null,\"rows\":1}}\n{line}\n");
+        let hash = Hash::of(bytes.as_bytes());
+        fs::write(tmp.path().join(object_names::deletes(&hash)), bytes).unwrap();
         lose(&dir, 3);
         rollback(tmp.path(), Some(2), false).unwrap();
-        let now = dir.current().unwrap().unwrap();
-        assert_eq!(dir.next_id(Some(&now)).unwrap(), 120);
+        let next = || dir.next_id(dir.current().unwrap().as_ref()).unwrap();
+        assert_eq!(next(), 120);
+        shard_with(&dir, 7, &[((1 << 63) - 1, "last")]);
+        lose(&dir, 4);
+        rollback(tmp.path(), Some(2), false).unwrap();
+        assert_eq!(next(), 1 << 63);
     }
 
     /// Rows that a generation deleted stay deleted if its file can be read; others come back.
