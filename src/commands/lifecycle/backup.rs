@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ocelli_indexer::lifecycle::backup::{
-    Backup, BackupReport, CheckReport, backup, backups, check,
+    BackupOptions, BackupReport, CheckReport, ListedBackup, backup_with, check, list_backups,
 };
 use ocelli_indexer::memory::{keep_to, thread_bytes};
 use serde::Serialize;
@@ -36,6 +36,9 @@ pub struct BackupArgs {
     /// Folder of the backups of this index, made if it is missing
     #[arg(value_name = "TARGET", required = true)]
     pub target: Option<PathBuf>,
+    /// Look at the sizes of the files that TARGET has, without proving their bytes
+    #[arg(long)]
+    pub quick: bool,
     /// Threads, 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -47,7 +50,7 @@ pub struct BackupArgs {
 
 #[derive(Subcommand)]
 pub enum ChainCommand {
-    /// List the backups in a folder
+    /// List the backups in a folder, and which of them are whole
     List {
         /// Folder of backups
         #[arg(value_name = "TARGET")]
@@ -61,32 +64,10 @@ pub enum ChainCommand {
     },
 }
 
-/// A line of the list.
-#[derive(Serialize)]
-struct Line {
-    backup: u64,
-    generation: u64,
-    files: usize,
-    bytes: u64,
-    time_ms: u64,
-}
-
-impl Line {
-    fn of(backup: &Backup) -> Self {
-        Self {
-            backup: backup.number,
-            generation: backup.generation,
-            files: backup.files.len(),
-            bytes: backup.files.iter().map(|file| file.bytes).sum(),
-            time_ms: backup.time_ms,
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Listed {
     target: PathBuf,
-    backups: Vec<Line>,
+    backups: Vec<ListedBackup>,
 }
 
 /// Makes a backup, or looks at those that there are.
@@ -95,8 +76,8 @@ pub fn run(args: BackupArgs) -> Result<()> {
     let format = args.output.format;
     match args.command {
         Some(ChainCommand::List { target }) => {
-            let found = backups(&target)?.iter().map(Line::of).collect();
-            return print(format, &Listed { target, backups: found }, list_text);
+            let backups = list_backups(&target)?;
+            return print(format, &Listed { target, backups }, list_text);
         }
         Some(ChainCommand::Check { target }) => {
             let report = check(&target, args.threads, &|p| bars.report(p))?;
@@ -114,7 +95,8 @@ pub fn run(args: BackupArgs) -> Result<()> {
     };
     let holds = "the threads and what they copy";
     let _limit = keep_to(args.memory.bytes(), thread_bytes(args.threads), holds)?;
-    let report = backup(index, target, now_ms(), args.threads, &|p| bars.report(p))?;
+    let options = BackupOptions { time_ms: now_ms(), threads: args.threads, quick: args.quick };
+    let report = backup_with(index, target, &options, &|p| bars.report(p))?;
     drop(bars);
     print(format, &report, text)
 }
@@ -134,6 +116,12 @@ fn text(r: &BackupReport) -> String {
         thousands(r.written_bytes),
         r.seconds
     );
+    for healed in &r.healed {
+        text += &format!("written again: {healed}\n");
+    }
+    for unreadable in &r.unreadable {
+        text += &format!("a backup is lost: {unreadable}\n");
+    }
     for left_out in &r.left_out {
         text += &format!("left out: {left_out}\n");
     }
@@ -147,13 +135,18 @@ fn list_text(listed: &Listed) -> String {
         counted(listed.backups.len() as u64, "backup")
     );
     for line in &listed.backups {
-        text += &format!(
-            "backup {}: generation {}, {}, {} bytes\n",
-            line.backup,
-            line.generation,
-            counted(line.files as u64, "file"),
-            thousands(line.bytes)
-        );
+        text += &match line.generation {
+            Some(generation) => format!(
+                "backup {}: generation {generation}, {}, {} bytes\n",
+                line.backup,
+                counted(line.files as u64, "file"),
+                thousands(line.bytes)
+            ),
+            None => format!("backup {}: cannot be read\n", line.backup),
+        };
+        for fault in &line.faults {
+            text += &format!("backup {}: not whole: {fault}\n", line.backup);
+        }
     }
     text
 }
@@ -171,6 +164,11 @@ fn check_text(r: &CheckReport) -> String {
     }
     if r.faults.is_empty() {
         text += "every byte is right\n";
+    } else if r.whole.is_empty() {
+        text += "no backup is whole\n";
+    } else {
+        let whole: Vec<String> = r.whole.iter().map(u64::to_string).collect();
+        text += &format!("whole: backup {}\n", whole.join(", "));
     }
     text
 }

@@ -34,6 +34,9 @@ pub struct RestoreArgs {
     /// come back
     #[arg(long, requires = "force")]
     pub keep_current: bool,
+    /// Leave out earlier generations of which TARGET has lost a file, instead of failing
+    #[arg(long)]
+    pub leave_out_damaged: bool,
     /// Threads, 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -47,13 +50,14 @@ pub fn run(args: RestoreArgs) -> Result<()> {
         backup: args.backup,
         force: args.force,
         keep_current: args.keep_current,
+        leave_out_damaged: args.leave_out_damaged,
         threads: args.threads,
     };
     let bars = Bars::default();
     let report = restore(&args.target, &args.index, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, |r| {
-        format!(
+        let mut text = format!(
             "{}: backup {}; generation {} is current; {} written ({} bytes) of {}, in {:.1} s",
             r.index.display(),
             r.backup,
@@ -62,6 +66,10 @@ pub fn run(args: RestoreArgs) -> Result<()> {
             thousands(r.written_bytes),
             r.files,
             r.seconds
-        )
+        );
+        for left_out in &r.left_out {
+            text += &format!("\nleft out: {left_out}");
+        }
+        text
     })
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! backup.json              which index the chain is of
-//! backups/<n>.json.gz      a backup: its generations and models by size and SHA-256; written last
-//! objects/<sha256>         a file, named by its content; never changed
+//! backups/<n>.json.gz      a backup: generations by number, models by SHA-256; written last
+//! generations/<n>-<branch>-<sha256>.json.gz   a generation's file
+//! objects/<sha256>         another file, named by its content; never changed
 //! objects/<sha256>.gz      the same for JSON, compressed
 //! ```
 //!
@@ -13,35 +14,45 @@
 //! that was killed leaves the chain as it was, and the next one goes on with the objects that it
 //! finds.
 //!
+//! An object that is damaged or lost is written again by the next backup of an index that still has
+//! the file.
+//!
 //! The index is known by a hash that its first backup derives from the oldest generation's file,
-//! and keeps in the index directory, in `backups.json`, beside the folders of its chains.
+//! and keeps in the index directory, in `backups.json`, beside the folders of its chains and the
+//! newest backup of each. A copy of an index has the same hash; it is told apart by its history: a
+//! directory goes on with a chain only if it made the newest backup, or has that backup's
+//! generation, or came from the chain by a restoration since.
 
 mod chain;
+mod check;
 mod known;
 mod restore;
 mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ocelli_index::Hash;
+use ocelli_index::{Hash, IndexDir};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::chain::Chain;
+use self::chain::{Chain, Object, Reader, is_loss, number_of};
+use self::known::Seen;
 use self::state::State;
 use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, Result};
 
+pub use self::check::{CheckReport, ListedBackup, check, list_backups, readable_backups};
 pub use self::known::{Holding, holding, known_chains};
 pub use self::restore::{RestoreOptions, RestoreReport, restore};
 
 /// A file of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupFile {
     /// Name in the index directory.
@@ -56,7 +67,7 @@ pub struct BackupFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backup {
-    /// Version of the format: 1.
+    /// Version of the format: 2; 1 in earlier chains.
     pub format: u32,
     /// The index.
     pub index: Hash,
@@ -70,6 +81,24 @@ pub struct Backup {
     pub files: Vec<BackupFile>,
     /// Milliseconds since 1970-01-01 UTC by the clock of the machine; 0: not known.
     pub time_ms: u64,
+    /// Faults of the chain: earlier generations that are left out here, since a file of theirs is
+    /// lost or damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
+impl Backup {
+    /// SHA-256 of the generations' files, by number.
+    fn generations(&self) -> BTreeMap<u64, Hash> {
+        let files = self.files.iter();
+        files.filter_map(|file| Some((number_of(&file.name)?, file.sha256))).collect()
+    }
+
+    /// Whether a directory that is restored from either is the same, byte for byte.
+    fn is_same(&self, other: &Self) -> bool {
+        let faults = self.faults.is_empty() && other.faults.is_empty();
+        faults && self.files == other.files && self.current == other.current
+    }
 }
 
 /// Report of a backup.
@@ -89,12 +118,18 @@ pub struct BackupReport {
     pub files: usize,
     /// Bytes of these files.
     pub bytes: u64,
-    /// Files that the chain did not have.
+    /// Files that the chain did not have, or not whole.
     pub new_files: usize,
     /// Bytes of these files.
     pub new_bytes: u64,
     /// Bytes written to the chain, everything counted.
     pub written_bytes: u64,
+    /// Objects that earlier backups need and that were damaged or lost: they were written again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub healed: Vec<String>,
+    /// Lists of earlier backups that cannot be read: these backups are lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
     /// Generations that were left out, each with the reason: files of theirs are damaged or gone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -102,13 +137,21 @@ pub struct BackupReport {
     pub seconds: f64,
 }
 
-/// Adds a backup of the index at `root` to the chain in `target`, which is made if it is missing.
-/// The index may be changed and searched meanwhile: the backup is of the moment at which it began.
-/// `time_ms` is the time that it bears.
+/// Options of [`backup_with`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// The time that the backup bears, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Threads; 0: one per core.
+    pub threads: usize,
+    /// Objects that the chain has are looked at by their size only, and not proven.
+    pub quick: bool,
+}
+
+/// [`backup_with`] that proves the chain's objects.
 ///
 /// # Errors
-/// A chain of another index; a damaged file of the current generation, and then the chain is as it
-/// was; files that cannot be read or written.
+/// As [`backup_with`].
 pub fn backup(
     root: &Path,
     target: &Path,
@@ -116,27 +159,39 @@ pub fn backup(
     threads: usize,
     progress: ProgressFn<'_>,
 ) -> Result<BackupReport> {
+    backup_with(root, target, &BackupOptions { time_ms, threads, quick: false }, progress)
+}
+
+/// Adds a backup of the index at `root` to the chain in `target`, which is made if it is missing.
+/// The index may be changed and searched meanwhile: the backup is of the moment at which it began.
+/// Another backup to the same chain is waited for. Objects of the chain that are damaged or lost
+/// are written again.
+///
+/// # Errors
+/// A chain of another index, or of another copy of this one; a damaged file of the current
+/// generation, and then the chain is as it was; files that cannot be read or written.
+pub fn backup_with(
+    root: &Path,
+    target: &Path,
+    options: &BackupOptions,
+    progress: ProgressFn<'_>,
+) -> Result<BackupReport> {
     let start = Instant::now();
     refuse_nested(root, target)?;
-    let state = State::read(root)?;
+    IndexDir::open(root)?;
     let chain = Chain::create(target)?;
-    let index = known::identity(root, &state, &chain)?;
-    chain.claim(index)?;
-    let last = chain.last()?;
-    let missing: Vec<&(BackupFile, File)> =
-        state.files.iter().filter(|(file, _)| !chain.has(file)).collect();
-    let total = missing.iter().map(|(file, _)| file.bytes).sum();
-    let done = AtomicU64::new(0);
-    let copy = |(file, opened): &&(BackupFile, File)| {
-        let written = chain.put(file, opened, root)?;
-        let done = done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
-        progress(Progress { stage: "backup", done, total });
-        Ok(written)
-    };
-    let copied: Vec<Result<u64>> =
-        pool(threads)?.install(|| missing.par_iter().map(copy).collect());
-    let mut written_bytes = copied.into_iter().sum::<Result<u64>>()?;
+    let _alone = chain.alone()?;
+    let state = State::read(root)?;
+    let index = known::claim(root, &state, &chain)?;
+    known::refuse_other_history(root, &state, &chain, target)?;
+    chain.place(&state.generations())?;
+    let copied = copy_missing(root, &state, &chain, options, progress)?;
     let files: Vec<BackupFile> = state.files.iter().map(|(file, _)| file.clone()).collect();
+    let last = newest(&chain)?;
+    let is_new = |copied: &&Copied| !matches!(copied.why, Why::Named);
+    let new_bytes = |(file, copied): (&BackupFile, &Option<Copied>)| {
+        copied.as_ref().filter(is_new).map(|_| file.bytes)
+    };
     let mut report = BackupReport {
         index: root.to_owned(),
         target: target.to_owned(),
@@ -145,33 +200,101 @@ pub fn backup(
         new: true,
         files: files.len(),
         bytes: files.iter().map(|file| file.bytes).sum(),
-        new_files: missing.len(),
-        new_bytes: total,
-        written_bytes: 0,
+        new_files: copied.iter().flatten().filter(is_new).count(),
+        new_bytes: files.iter().zip(&copied).filter_map(new_bytes).sum(),
+        written_bytes: copied.iter().flatten().map(|copied| copied.written).sum(),
+        healed: healed(&files, &copied, last.as_ref()),
+        unreadable: chain.unreadable()?,
         left_out: state.left_out,
         seconds: 0.0,
     };
-    match last.filter(|last| last.files == files && last.current == state.current) {
+    let new = Backup {
+        format: 2,
+        index,
+        number: 0,
+        generation: state.generation,
+        current: state.current,
+        files,
+        time_ms: options.time_ms,
+        faults: Vec::new(),
+    };
+    match last.filter(|last| last.is_same(&new)) {
         Some(same) => (report.backup, report.new) = (same.number, false),
         None => {
-            let backup = Backup {
-                format: 1,
-                index,
-                number: 0,
-                generation: state.generation,
-                current: state.current,
-                files,
-                time_ms,
-            };
-            let (number, bytes) = chain.publish(backup)?;
-            written_bytes += bytes;
+            let (number, bytes) = chain.publish(&new)?;
+            report.written_bytes += bytes;
             report.backup = number;
         }
     }
-    known::remember(root, index, target)?;
-    report.written_bytes = written_bytes;
+    // Not before: what was never there is not known.
+    let current = Some(new.current.trim_end().to_owned());
+    known::remember(root, index, target, Some(Seen { backup: report.backup, current }))?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// The newest backup of a chain; none if it cannot be read.
+fn newest(chain: &Chain) -> Result<Option<Backup>> {
+    let Some(number) = chain.numbers()?.pop() else { return Ok(None) };
+    match Reader::new(chain).read(number) {
+        Err(error) if is_loss(&error) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+/// The reason for which a file was written into a chain.
+enum Why {
+    /// There was none.
+    Missing,
+    /// There was a damaged one.
+    Damaged(String),
+    /// There was one under another name.
+    Named,
+}
+
+/// A file that was copied into a chain.
+struct Copied {
+    written: u64,
+    why: Why,
+}
+
+/// Copies the files that a chain lacks, or has damaged; none for the others.
+fn copy_missing(
+    root: &Path,
+    state: &State,
+    chain: &Chain,
+    options: &BackupOptions,
+    progress: ProgressFn<'_>,
+) -> Result<Vec<Option<Copied>>> {
+    let total = state.files.iter().map(|(file, _)| file.bytes).sum();
+    let done = AtomicU64::new(0);
+    let copy = |(file, opened): &(BackupFile, File)| {
+        let why = match chain.look(file, !options.quick)? {
+            Object::Whole if chain.settle(file)? => None,
+            Object::Whole => Some(Why::Named),
+            Object::Missing => Some(Why::Missing),
+            Object::Damaged(what) => Some(Why::Damaged(what)),
+        };
+        let put = |why| Ok::<_, Error>(Copied { written: chain.put(file, opened, root)?, why });
+        let copied = why.map(put).transpose()?;
+        let done = done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
+        progress(Progress { stage: "backup", done, total });
+        Ok(copied)
+    };
+    let copied: Vec<Result<Option<Copied>>> =
+        pool(options.threads)?.install(|| state.files.par_iter().map(copy).collect());
+    copied.into_iter().collect()
+}
+
+/// Objects that were damaged, or lost though the backup before needs them.
+fn healed(files: &[BackupFile], copied: &[Option<Copied>], last: Option<&Backup>) -> Vec<String> {
+    let needed = |file: &BackupFile| last.is_some_and(|last| last.files.contains(file));
+    let line = |(file, copied): (&BackupFile, &Option<Copied>)| match &copied.as_ref()?.why {
+        Why::Damaged(what) => Some(format!("{}: was damaged: {what}", file.name)),
+        Why::Missing => needed(file).then(|| format!("{}: was lost", file.name)),
+        Why::Named => None,
+    };
+    files.iter().zip(copied).filter_map(line).collect()
 }
 
 /// A chain within its index would be backed up itself, and lost with it.
@@ -195,64 +318,4 @@ fn refuse_nested(root: &Path, target: &Path) -> Result<()> {
 /// No chain; a damaged file.
 pub fn backups(target: &Path) -> Result<Vec<Backup>> {
     Chain::open(target)?.all()
-}
-
-/// The backups of a chain that can be read, the first made first; none where there is no chain.
-pub fn readable_backups(target: &Path) -> Vec<Backup> {
-    let found = Chain::open(target).and_then(|chain| chain.readable());
-    found.map_or_else(|_| Vec::new(), |(backups, _)| backups)
-}
-
-/// Report of a check of a chain.
-#[derive(Clone, Debug, Serialize)]
-pub struct CheckReport {
-    /// The folder of the chain.
-    pub target: PathBuf,
-    /// Backups in it.
-    pub backups: usize,
-    /// Objects that they name.
-    pub objects: usize,
-    /// Bytes of these, not compressed.
-    pub bytes: u64,
-    /// All that is wrong, each with the backups that it is wrong for.
-    pub faults: Vec<String>,
-}
-
-/// Proves all objects that the backups of a chain name.
-///
-/// # Errors
-/// No chain.
-pub fn check(target: &Path, threads: usize, progress: ProgressFn<'_>) -> Result<CheckReport> {
-    let chain = Chain::open(target)?;
-    let (backups, mut faults) = chain.readable()?;
-    let mut objects: Vec<(&BackupFile, Vec<u64>)> = Vec::new();
-    let mut places = std::collections::BTreeMap::new();
-    for backup in &backups {
-        for file in &backup.files {
-            let place = *places.entry(file.sha256).or_insert_with(|| {
-                objects.push((file, Vec::new()));
-                objects.len() - 1
-            });
-            objects[place].1.push(backup.number);
-        }
-    }
-    let total = objects.iter().map(|(file, _)| file.bytes).sum();
-    let done = AtomicU64::new(0);
-    let prove = |(file, numbers): &(&BackupFile, Vec<u64>)| {
-        let outcome = chain.copy(file, |_| Ok(()));
-        let done = done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
-        progress(Progress { stage: "check", done, total });
-        let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
-        outcome.err().map(|error| format!("{error} (backup {})", numbers.join(", ")))
-    };
-    let wrong: Vec<String> =
-        pool(threads)?.install(|| objects.par_iter().filter_map(prove).collect());
-    faults.extend(wrong);
-    Ok(CheckReport {
-        target: target.to_owned(),
-        backups: backups.len(),
-        objects: objects.len(),
-        bytes: total,
-        faults,
-    })
 }

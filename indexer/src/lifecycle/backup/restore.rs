@@ -1,5 +1,6 @@
 //! The way back from a backup.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,9 @@ use ocelli_index::{IndexDir, LocalStorage, Storage};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::chain::Chain;
-use super::{Backup, BackupFile, known, state};
+use super::chain::{Chain, Reader, is_loss, number_of};
+use super::known::Seen;
+use super::{Backup, BackupFile, check, known, state};
 use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, Result};
 
@@ -25,6 +27,9 @@ pub struct RestoreOptions {
     /// CURRENT stays if the generation that it names can be read: files that were lost come back,
     /// and what was committed since the backup stays.
     pub keep_current: bool,
+    /// Earlier generations that need a file which the chain has lost are left out. Without it, such
+    /// a backup is refused.
+    pub leave_out_damaged: bool,
     /// Threads; 0: one per core.
     pub threads: usize,
 }
@@ -44,6 +49,9 @@ pub struct RestoreReport {
     pub written_files: usize,
     /// Bytes of the files that were written.
     pub written_bytes: u64,
+    /// Generations that were left out, each with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Wall time.
     pub seconds: f64,
 }
@@ -55,8 +63,8 @@ pub struct RestoreReport {
 ///
 /// # Errors
 /// No such backup; a directory that has files, without `force`; one of another index; a backup of
-/// rows that were erased since; an object of the chain that is damaged or missing, and CURRENT is
-/// then as it was.
+/// rows that were erased since; an object of the chain that is damaged or missing: the error names
+/// the newest backup that is whole, and CURRENT is then as it was.
 pub fn restore(
     target: &Path,
     root: &Path,
@@ -65,24 +73,13 @@ pub fn restore(
 ) -> Result<RestoreReport> {
     let start = Instant::now();
     let chain = Chain::open(target)?;
-    let backup = match options.backup {
-        Some(number) => chain.read(number)?,
-        None => chain.last()?.ok_or_else(|| {
-            let what = format!("{}: the chain has no backup", target.display());
-            Error::from(ocelli_index::Error::not_found(what))
-        })?,
-    };
-    if let (Ok(target), Ok(root)) = (target.canonicalize(), root.canonicalize())
-        && (root.starts_with(&target) || target.starts_with(&root))
-    {
-        return Err(Error::Invalid(format!(
-            "{}: expected a directory apart from the backups in {}",
-            root.display(),
-            target.display()
-        )));
-    }
+    refuse_nested(target, root)?;
+    let mut backup = select(&chain, options)?;
     check_place(root, &backup, options.force)?;
     refuse_erased(root, &backup)?;
+    if options.keep_current {
+        refuse_other_line(root, &backup)?;
+    }
     let storage = LocalStorage::new(root);
     storage.prepare()?;
     let folders = backup.files.iter().filter_map(|file| file.name.split_once('/'));
@@ -93,22 +90,138 @@ pub fn restore(
     // Nobody removes what is written here before CURRENT names it.
     let _guard = storage.guard(false)?;
     let total = backup.files.iter().map(|file| file.bytes).sum();
-    let done = AtomicU64::new(0);
-    let bring = |file: &&BackupFile| {
-        let written = bring(&chain, root, file)?;
-        let done = done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
-        progress(Progress { stage: "restore", done, total });
-        Ok(written)
-    };
+    let way = Way { chain: &chain, root, total, done: AtomicU64::new(0), options, progress };
     // What generations name comes before them.
-    let (generations, others): (Vec<&BackupFile>, Vec<&BackupFile>) =
-        backup.files.iter().partition(|file| file.name.starts_with("generations/"));
-    let mut written = Vec::new();
-    for files in [others, generations] {
-        let outcome: Vec<Result<u64>> =
-            pool(options.threads)?.install(|| files.par_iter().map(bring).collect());
-        written.extend(outcome.into_iter().collect::<Result<Vec<u64>>>()?);
+    let (mut written, damaged) = way.bring(&backup, |name| number_of(name).is_none())?;
+    let mut left_out = backup.faults.clone();
+    if !damaged.is_empty() {
+        let left = Reader::new(&chain).without(&backup, &damaged);
+        let what = damaged.values().cloned().collect::<Vec<String>>().join("; ");
+        (backup, left_out) = match left {
+            Ok((kept, left)) if options.leave_out_damaged => (kept, [left_out, left].concat()),
+            left => return Err(refused(&chain, &backup, &what, left.is_ok(), options)),
+        };
     }
+    let (more, damaged) = way.bring(&backup, |name| number_of(name).is_some())?;
+    written.extend(more);
+    if let Some(what) = damaged.values().next() {
+        return Err(refused(&chain, &backup, what, false, options));
+    }
+    let current = finish(&chain, target, root, &backup, options)?;
+    Ok(RestoreReport {
+        index: root.to_owned(),
+        backup: backup.number,
+        generation: current,
+        files: backup.files.len(),
+        written_files: written.iter().filter(|&&bytes| bytes > 0).count(),
+        written_bytes: written.iter().sum(),
+        left_out,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// The backup that is restored.
+fn select(chain: &Chain, options: &RestoreOptions) -> Result<Backup> {
+    let number = match options.backup {
+        Some(number) => number,
+        None => chain.numbers()?.pop().ok_or_else(|| {
+            let what = format!("{}: the chain has no backup", chain.root().display());
+            Error::from(ocelli_index::Error::not_found(what))
+        })?,
+    };
+    match Reader::new(chain).read(number) {
+        Ok(backup) if !backup.faults.is_empty() && !options.leave_out_damaged => {
+            Err(refused(chain, &backup, &backup.faults.join("; "), true, options))
+        }
+        Err(error) if is_loss(&error) => {
+            Err(Error::Invalid(no_way(chain, number, &error.to_string(), options)))
+        }
+        done => done,
+    }
+}
+
+/// Says why a backup cannot be restored, and which one can.
+fn no_way(chain: &Chain, number: u64, why: &str, options: &RestoreOptions) -> String {
+    let way = match check::newest_whole(chain, number, options.threads) {
+        Ok(Some(whole)) => format!("the newest backup that is whole is {whole}: --backup {whole}"),
+        Ok(None) => "no other backup of the chain is whole".to_owned(),
+        Err(error) => format!("the other backups cannot be read: {error}"),
+    };
+    let root = chain.root().display();
+    format!("{root}: backup {number} cannot be restored as it was: {why}; {way}")
+}
+
+/// The error for a backup of which something is lost. `without` says that the current generation
+/// needs none of it.
+fn refused(
+    chain: &Chain,
+    backup: &Backup,
+    why: &str,
+    without: bool,
+    options: &RestoreOptions,
+) -> Error {
+    let mut text = no_way(chain, backup.number, why, options);
+    if without {
+        text += &format!(
+            "; generation {}, which is current in it, needs nothing of that: \
+             --leave-out-damaged leaves out the earlier generations that do",
+            backup.generation
+        );
+    }
+    Error::Invalid(text)
+}
+
+/// The way of files from a chain into a directory.
+struct Way<'a> {
+    chain: &'a Chain,
+    root: &'a Path,
+    total: u64,
+    done: AtomicU64,
+    options: &'a RestoreOptions,
+    progress: ProgressFn<'a>,
+}
+
+impl Way<'_> {
+    /// Brings the files of a backup whose names are wanted. Returns the bytes written for each, and
+    /// the files whose objects are lost or damaged, with what is wrong.
+    fn bring(
+        &self,
+        backup: &Backup,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<u64>, BTreeMap<String, String>)> {
+        let files: Vec<&BackupFile> =
+            backup.files.iter().filter(|file| wanted(&file.name)).collect();
+        let bring = |file: &&BackupFile| {
+            let written = bring(self.chain, self.root, file);
+            let done = self.done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
+            (self.progress)(Progress { stage: "restore", done, total: self.total });
+            written
+        };
+        let outcome: Vec<Result<u64>> =
+            pool(self.options.threads)?.install(|| files.par_iter().map(bring).collect());
+        let (mut written, mut damaged) = (Vec::new(), BTreeMap::new());
+        for (file, outcome) in files.into_iter().zip(outcome) {
+            match outcome {
+                Ok(bytes) => written.push(bytes),
+                Err(error) if self.chain.has_lost(&error) => {
+                    damaged.insert(file.name.clone(), format!("{}: {error}", file.name));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((written, damaged))
+    }
+}
+
+/// Makes the generation of a backup current, or keeps the one that is, and writes down where the
+/// directory came from. Returns the generation that is current.
+fn finish(
+    chain: &Chain,
+    target: &Path,
+    root: &Path,
+    backup: &Backup,
+    options: &RestoreOptions,
+) -> Result<u64> {
     let path = root.join("CURRENT");
     let current = match options.keep_current {
         true => IndexDir::open(root)?.current().ok().flatten().map(|current| current.number),
@@ -117,16 +230,47 @@ pub fn restore(
     if current.is_none() && fs::read(&path).ok().as_deref() != Some(backup.current.as_bytes()) {
         write_atomically(&path, backup.current.as_bytes())?;
     }
-    known::remember(root, backup.index, target)?;
-    Ok(RestoreReport {
-        index: root.to_owned(),
-        backup: backup.number,
-        generation: current.unwrap_or(backup.generation),
-        files: backup.files.len(),
-        written_files: written.iter().filter(|&&bytes| bytes > 0).count(),
-        written_bytes: written.iter().sum(),
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    // A directory that keeps its own generation comes from where it came from.
+    let newest = if current.is_none() { chain.newest()? } else { None };
+    known::remember(root, backup.index, target, newest.map(Seen::of))?;
+    Ok(current.unwrap_or(backup.generation))
+}
+
+/// Refuses a directory within the chain, and a chain within the directory.
+fn refuse_nested(target: &Path, root: &Path) -> Result<()> {
+    if let (Ok(target), Ok(root)) = (target.canonicalize(), root.canonicalize())
+        && (root.starts_with(&target) || target.starts_with(&root))
+    {
+        return Err(Error::Invalid(format!(
+            "{}: expected a directory apart from the backups in {}",
+            root.display(),
+            target.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses to bring files of a backup into a directory whose generation stays current, where one of
+/// its generations is another one than the backup has under its number.
+fn refuse_other_line(root: &Path, backup: &Backup) -> Result<()> {
+    // Where nothing can be kept, the backup replaces all.
+    let Ok(dir) = IndexDir::open(root) else { return Ok(()) };
+    if !dir.current().is_ok_and(|current| current.is_some()) {
+        return Ok(());
+    }
+    for file in &backup.files {
+        let Some(number) = number_of(&file.name) else { continue };
+        if dir.generation(number).is_ok() && state::digest(&root.join(&file.name))? != file.sha256 {
+            return Err(Error::Invalid(format!(
+                "{}: generation {number} is another one than backup {} has: this is another copy \
+                 of the index, and its generation cannot stay current: restore without \
+                 --keep-current, or into an empty directory",
+                root.display(),
+                backup.number
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a place where something is lost.
@@ -146,7 +290,7 @@ fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
         )));
     }
     // A file that is damaged says nothing.
-    match known::named(root) {
+    match known::named(root)? {
         Some(index) if index != backup.index => Err(Error::Invalid(format!(
             "{}: another index ({}) than the backup is of ({}): expected the same one, or an \
              empty directory",

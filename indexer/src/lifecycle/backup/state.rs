@@ -9,8 +9,10 @@ use ocelli_index::{
     ERASED, Error as IndexError, Generation, Hash, Hasher, IndexDir, LocalStorage, Storage,
     object_names,
 };
+use serde::Deserialize;
 
 use super::BackupFile;
+use super::chain::number_of;
 use crate::{Error, Result};
 
 /// Times that a directory is looked at again if it changes while it is looked at.
@@ -23,6 +25,8 @@ pub(super) struct State {
     pub generation: u64,
     /// The line in CURRENT.
     pub current: String,
+    /// The line that CURRENT has where a generation is current, for each of them.
+    pub lines: BTreeSet<String>,
     /// The files, by name.
     pub files: Vec<(BackupFile, File)>,
     /// Generations that cannot be used any more, and why.
@@ -69,7 +73,7 @@ impl State {
             return Err(Error::io("read", &path)(std::io::ErrorKind::NotFound.into()));
         }
         let mut files = BTreeMap::new();
-        let mut left_out = Vec::new();
+        let (mut lines, mut left_out) = (BTreeSet::new(), Vec::new());
         let erased = erased_shards(&dir)?;
         for number in dir.generations()? {
             let opened = dir.generation(number).map_err(Error::from).and_then(|generation| {
@@ -83,7 +87,10 @@ impl State {
                 }
             });
             match opened {
-                Ok(new) => files.extend(new),
+                Ok(new) => {
+                    files.extend(new);
+                    lines.insert(line_of(root, number)?);
+                }
                 Err(error) if number == current.number => return Err(error),
                 Err(error) => left_out.push(format!("generation {number}: {error}")),
             }
@@ -96,10 +103,36 @@ impl State {
         Ok(Self {
             generation: current.number,
             current: line,
+            lines,
             files: files.into_values().collect(),
             left_out,
         })
     }
+
+    /// The files of generations.
+    pub(super) fn generation_files(&self) -> impl Iterator<Item = &BackupFile> {
+        let files = self.files.iter().map(|(file, _)| file);
+        files.filter(|file| number_of(&file.name).is_some())
+    }
+
+    /// SHA-256 of the generations' files, by number.
+    pub(super) fn generations(&self) -> BTreeMap<u64, Hash> {
+        let files = self.generation_files();
+        files.filter_map(|file| Some((number_of(&file.name)?, file.sha256))).collect()
+    }
+}
+
+/// The line that CURRENT has where this generation is current.
+fn line_of(root: &Path, number: u64) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Sealed {
+        checksum: Hash,
+    }
+    let path = root.join(object_names::generation(number));
+    let json = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let Sealed { checksum } = serde_json::from_slice(&json)
+        .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
+    Ok(format!("{number} {checksum}"))
 }
 
 /// Names of the shards that hold rows which were erased.

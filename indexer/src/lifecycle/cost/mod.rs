@@ -101,6 +101,8 @@ mod tests {
         }
     }
 
+    const GIB: f64 = (1u64 << 30) as f64;
+
     fn near(what: &str, predicted: f64, measured: f64) {
         let error = measured / predicted - 1.0;
         assert!(error.abs() < 0.15, "{what}: predicted {predicted:.3}, measured {measured:.3}");
@@ -139,6 +141,15 @@ mod tests {
             let read_s = rows as f64 * 96.0 * rates::READ_NS / 1e9;
             let what = format!("nlist {nlist}, {niter} iterations");
             near(&what, cost.core_seconds - read_s, measured);
+        }
+    }
+
+    /// Largest memory of a training, in GiB: with each row twice for a while, and without.
+    #[test]
+    fn trainings_take_the_memory_that_was_measured() {
+        for (rows, nlist, measured_gib) in [(1 << 20, 16_384, 0.683), (1 << 20, 4096, 0.484)] {
+            let cost = train(&shape(nlist, 24), rows, 5, 2);
+            near(&format!("nlist {nlist}"), cost.memory_bytes as f64 / GIB, measured_gib);
         }
     }
 

@@ -8,6 +8,8 @@ use crate::train::{TrainOptions, comparisons, is_cross_fitted};
 const ROWS_PER_WORD: u64 = 256;
 /// What k-means remembers of a row: its list and its distance, its list before, its place.
 const ASSIGNED_BYTES: f64 = 24.0;
+/// The program itself, with what its threads need.
+const PROGRAM_BYTES: f64 = 64e6;
 /// The numbers of the 256 centroids near one.
 const NEIGHBOURS_BYTES: f64 = 1024.0;
 
@@ -42,7 +44,7 @@ pub fn train(shape: &Shape, rows: u64, niter: u64, threads: u64) -> TrainCost {
     let copies = if is_cross_fitted(rows as usize, &options) { 1.5 } else { 1.0 };
     let row_bytes = copies * 4.0 * shape.dim as f64 + ASSIGNED_BYTES;
     let neighbours = met.choices.min(1.0) * shape.nlist as f64 * NEIGHBOURS_BYTES;
-    let memory = rows as f64 * row_bytes + neighbours + shape.model_bytes();
+    let memory = PROGRAM_BYTES + rows as f64 * row_bytes + neighbours + shape.model_bytes();
     TrainCost {
         seconds: core_seconds / threads.max(1) as f64,
         core_seconds,

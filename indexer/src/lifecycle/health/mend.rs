@@ -163,12 +163,13 @@ impl Mender {
             let same = backups.iter().rev().find(is_same);
             let before = || backups.iter().rev().find(|backup| backup.generation <= most);
             let backup = same.or_else(before).unwrap_or(newest);
-            let which = match backup.number == newest.number {
-                true => String::new(),
-                false => format!(" --backup {}", backup.number),
-            };
-            let command =
-                format!("ocelli restore {} {}{which} --force", word(chain), word(&self.root));
+            // By its number: a newer one may be there that cannot be read.
+            let command = format!(
+                "ocelli restore {} {} --backup {} --force",
+                word(chain),
+                word(&self.root),
+                backup.number
+            );
             let at = match backup.time_ms {
                 0 => String::new(),
                 time => format!(" at {}", time_text(time)),

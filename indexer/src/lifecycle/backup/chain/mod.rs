@@ -1,7 +1,13 @@
 //! The folder of a chain: its objects and its backups.
 
+mod generations;
+mod object;
+mod owner;
+mod reader;
 mod stored;
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,38 +15,40 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use ocelli_index::container::{AtomicFile, write_atomically};
-use ocelli_index::{Error as IndexError, Hash, Hasher, LocalStorage, Storage};
-use serde::{Deserialize, Serialize};
+use ocelli_index::{Error as IndexError, Hash, LocalStorage, Storage};
+use parking_lot::RwLock;
 
-use self::stored::Stored;
+use self::generations::{Generations, Listed};
+use self::stored::{FORMAT, Stored};
 use super::{Backup, BackupFile};
 use crate::{Error, Result};
 
-/// Bytes that are copied at a time.
-const PIECE: usize = 1 << 20;
-/// Largest file of a backup that is believed, decompressed.
-const MAX_BACKUP: u64 = 1 << 30;
+pub(super) use self::generations::number_of;
+pub(super) use self::object::Object;
+pub(super) use self::owner::is_loss;
+pub(super) use self::reader::Reader;
+
+/// Largest list, or file of a generation, that is believed, decompressed.
+const MAX_LIST: u64 = 1 << 30;
 /// Numbers that are tried for a new backup while others are added to the chain.
 const ATTEMPTS: u64 = 100;
 
-/// `backup.json`.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Owner {
-    format: u32,
-    index: Hash,
+/// The newest backup of a chain.
+#[derive(Debug)]
+pub(super) struct Newest {
+    pub number: u64,
+    /// The line in CURRENT, or why the list cannot be read.
+    pub current: std::result::Result<String, String>,
+    /// Whether a version of Ocelli made it that wrote down no history.
+    pub is_old: bool,
 }
 
 /// A chain of backups.
 #[derive(Debug)]
 pub(super) struct Chain {
     root: PathBuf,
-}
-
-/// Whether an object of this name is stored compressed.
-fn is_compressed(name: &str) -> bool {
-    name.ends_with(".json")
+    /// The files of generations, as they were seen.
+    generations: RwLock<Generations>,
 }
 
 impl Chain {
@@ -49,10 +57,9 @@ impl Chain {
     /// # Errors
     /// A folder with other things in it; files that cannot be read or written.
     pub(super) fn create(root: &Path) -> Result<Self> {
-        let chain = Self { root: root.to_owned() };
-        if !chain.owner_path().exists() && root.is_dir() {
+        let ours = ["objects", generations::FOLDER, "backups"];
+        if !root.join("backup.json").exists() && root.is_dir() {
             let entries = fs::read_dir(root).map_err(Error::io("list", root))?;
-            let ours = ["objects", "backups"];
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if !name.starts_with('.') && !ours.contains(&name.as_str()) {
@@ -63,11 +70,11 @@ impl Chain {
                 }
             }
         }
-        for folder in ["objects", "backups"] {
+        for folder in ours {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
-        Ok(chain)
+        Self::at(root)
     }
 
     /// The chain in a folder that has one.
@@ -75,111 +82,69 @@ impl Chain {
     /// # Errors
     /// [`IndexError::NotFound`] if it has none.
     pub(super) fn open(root: &Path) -> Result<Self> {
-        let chain = Self { root: root.to_owned() };
-        if chain.owner()?.is_none() {
+        let chain = Self::at(root)?;
+        if !chain.owner_path().exists() && chain.numbers()?.is_empty() {
             let what = format!("{}: no chain of backups here: no backup.json", root.display());
             return Err(IndexError::not_found(what).into());
         }
+        chain.owner()?;
         Ok(chain)
     }
 
-    fn owner_path(&self) -> PathBuf {
-        self.root.join("backup.json")
+    fn at(root: &Path) -> Result<Self> {
+        let generations = RwLock::new(Generations::list(root)?);
+        Ok(Self { root: root.to_owned(), generations })
     }
 
-    /// The index that the chain is of; none in a chain that has just been made.
-    pub(super) fn owner(&self) -> Result<Option<Hash>> {
-        let path = self.owner_path();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        let owner: Owner = serde_json::from_slice(&bytes)
-            .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
-        match owner.format {
-            1 => Ok(Some(owner.index)),
-            found => Err(IndexError::NewerVersion { path, found, supported: 1 }.into()),
-        }
+    /// The folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
-    /// Makes the chain that of an index.
+    /// Looks again for the files of generations.
+    fn look_again(&self) -> Result<()> {
+        *self.generations.write() = Generations::list(&self.root)?;
+        Ok(())
+    }
+
+    /// Waits until no other process of this machine backs up to the chain, and keeps it so for as
+    /// long as the result lives.
+    pub(super) fn alone(&self) -> Result<Box<dyn Any + Send>> {
+        let guard = LocalStorage::new(&self.root).guard(true)?;
+        self.look_again()?;
+        Ok(guard)
+    }
+
+    /// Finds a place for each generation of an index, by number.
+    pub(super) fn place(&self, own: &BTreeMap<u64, Hash>) -> Result<()> {
+        let read = |number| self.read_stored(number).ok()?.generations;
+        let lists: Vec<Listed> = self.numbers()?.into_iter().filter_map(read).collect();
+        self.generations.write().place(own, &lists);
+        Ok(())
+    }
+
+    /// The newest backup.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a chain of another index.
-    pub(super) fn claim(&self, index: Hash) -> Result<()> {
-        match self.owner()? {
-            Some(owner) if owner == index => Ok(()),
-            Some(owner) => Err(Error::Invalid(format!(
-                "{}: backups of another index ({}), expected an empty folder or backups of this \
-                 one ({}): give each index a folder of its own",
-                self.root.display(),
-                owner.short(),
-                index.short()
-            ))),
-            None => {
-                let json = serde_json::to_vec(&Owner { format: 1, index })
-                    .map_err(|error| Error::Invalid(error.to_string()))?;
-                Ok(write_atomically(&self.owner_path(), &json)?)
+    /// A list that may not or cannot be read, or that a later version of Ocelli wrote.
+    pub(super) fn newest(&self) -> Result<Option<Newest>> {
+        let Some(number) = self.numbers()?.pop() else { return Ok(None) };
+        Ok(Some(match self.read_stored(number) {
+            Ok(list) => {
+                let is_old = list.format == 1;
+                Newest { number, current: Ok(list.current), is_old }
             }
-        }
+            Err(error) if is_loss(&error) => {
+                Newest { number, current: Err(error.to_string()), is_old: false }
+            }
+            Err(error) => return Err(error),
+        }))
     }
 
-    fn object(&self, file: &BackupFile) -> PathBuf {
-        let ending = if is_compressed(&file.name) { ".gz" } else { "" };
-        self.root.join("objects").join(format!("{}{ending}", file.sha256))
-    }
-
-    /// Whether the chain has the object of a file. One that is there is whole: its name came last.
-    pub(super) fn has(&self, file: &BackupFile) -> bool {
-        let found = fs::metadata(self.object(file));
-        found.is_ok_and(|found| is_compressed(&file.name) || found.len() == file.bytes)
-    }
-
-    /// Copies a file into the chain and proves it meanwhile. Returns the bytes written.
-    ///
-    /// # Errors
-    /// [`IndexError::Corrupt`] if the bytes are not those that the file's hash names; nothing is
-    /// then there.
-    pub(super) fn put(&self, file: &BackupFile, opened: &File, root: &Path) -> Result<u64> {
-        let source = root.join(&file.name);
-        let path = self.object(file);
-        let mut out = AtomicFile::create(&path)?;
-        let mut written = 0;
-        let mut emit = |bytes: &[u8]| {
-            written += bytes.len() as u64;
-            out.append(bytes).map_err(Error::from)
-        };
-        let opened = io::BufReader::with_capacity(PIECE, opened);
-        if is_compressed(&file.name) {
-            let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-            prove(file, &source, opened, |bytes| {
-                packed.write_all(bytes).map_err(Error::io("compress", &source))
-            })?;
-            emit(&packed.finish().map_err(Error::io("compress", &source))?)?;
-        } else {
-            prove(file, &source, opened, emit)?;
-        }
-        out.publish()?;
-        Ok(written)
-    }
-
-    /// Hands out the bytes of a file's object, piece by piece, and proves them. They count when
-    /// this returns.
-    ///
-    /// # Errors
-    /// [`IndexError::Corrupt`] if the object is damaged; those of `take`.
-    pub(super) fn copy(
-        &self,
-        file: &BackupFile,
-        take: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let path = self.object(file);
-        let opened = File::open(&path).map_err(Error::io("open", &path))?;
-        match is_compressed(&file.name) {
-            true => prove(file, &path, GzDecoder::new(opened), take),
-            false => prove(file, &path, opened, take),
-        }
+    /// Lists of backups that cannot be read, and why.
+    pub(super) fn unreadable(&self) -> Result<Vec<String>> {
+        let read = |number| self.read_stored(number).err().map(|error| error.to_string());
+        Ok(self.numbers()?.into_iter().filter_map(read).collect())
     }
 
     fn backup_path(&self, number: u64) -> PathBuf {
@@ -187,7 +152,7 @@ impl Chain {
     }
 
     /// Numbers of the backups, ascending.
-    fn numbers(&self) -> Result<Vec<u64>> {
+    pub(super) fn numbers(&self) -> Result<Vec<u64>> {
         let names = LocalStorage::new(&self.root).list("backups")?;
         let mut numbers: Vec<u64> =
             names.iter().filter_map(|name| name.strip_suffix(".json.gz")?.parse().ok()).collect();
@@ -195,16 +160,7 @@ impl Chain {
         Ok(numbers)
     }
 
-    /// A backup by number.
-    ///
-    /// # Errors
-    /// [`IndexError::NotFound`]; [`IndexError::Corrupt`].
-    pub(super) fn read(&self, number: u64) -> Result<Backup> {
-        let stored = self.read_stored(number)?;
-        self.whole(stored)
-    }
-
-    /// The file of a backup.
+    /// The list of a backup.
     fn read_stored(&self, number: u64) -> Result<Stored> {
         let path = self.backup_path(number);
         let opened = match File::open(&path) {
@@ -221,27 +177,14 @@ impl Chain {
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
         let mut json = Vec::new();
-        let corrupt = |what: String| Error::from(IndexError::corrupt(&path, what));
-        GzDecoder::new(opened)
-            .take(MAX_BACKUP)
-            .read_to_end(&mut json)
-            .map_err(|error| corrupt(error.to_string()))?;
-        let stored: Stored =
-            serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
-        if stored.format > 1 {
-            let found = stored.format;
-            return Err(IndexError::NewerVersion { path, found, supported: 1 }.into());
-        }
-        match stored.number == number {
-            true => Ok(stored),
-            false => Err(corrupt(format!("backup {}, expected {number}", stored.number))),
-        }
-    }
-
-    /// The newest backup that can be read.
-    pub(super) fn last(&self) -> Result<Option<Backup>> {
-        let mut numbers = self.numbers()?.into_iter().rev();
-        Ok(numbers.find_map(|number| self.read(number).ok()))
+        GzDecoder::new(opened).take(MAX_LIST).read_to_end(&mut json).map_err(|error| {
+            // What the system says has a number; the rest does not decompress.
+            match error.raw_os_error() {
+                Some(_) => Error::io("read", &path)(error),
+                None => IndexError::corrupt(&path, error.to_string()).into(),
+            }
+        })?;
+        Stored::parse(&path, number, &json)
     }
 
     /// All backups.
@@ -249,30 +192,72 @@ impl Chain {
     /// # Errors
     /// A damaged one.
     pub(super) fn all(&self) -> Result<Vec<Backup>> {
-        self.numbers()?.into_iter().map(|number| self.read(number)).collect()
+        let numbers = self.numbers()?;
+        let mut reader = Reader::new(self);
+        numbers.into_iter().map(|number| reader.read(number)).collect()
     }
 
-    /// The backups that can be read, and what is wrong with the others.
+    /// The backups that can be read, and what is wrong with these and with the others.
     pub(super) fn readable(&self) -> Result<(Vec<Backup>, Vec<String>)> {
         let (mut backups, mut faults) = (Vec::new(), Vec::new());
-        for number in self.numbers()? {
-            match self.read(number) {
-                Ok(backup) => backups.push(backup),
+        let numbers = self.numbers()?;
+        let mut reader = Reader::new(self);
+        for number in numbers {
+            match reader.read(number) {
+                Ok(backup) => {
+                    let line = |fault: &String| format!("{fault} (backup {number})");
+                    faults.extend(backup.faults.iter().map(line));
+                    backups.push(backup);
+                }
                 Err(error) => faults.push(format!("{error} (backup {number})")),
             }
         }
         Ok((backups, faults))
     }
 
+    /// The list of a backup whose objects are all there.
+    fn stored(&self, backup: &Backup) -> Result<Stored> {
+        let generations: BTreeMap<u64, Hash> = backup.generations();
+        let follows = |file: &&BackupFile| {
+            let folders = ["shards/", "tombstones/", "deletes/", "generations/"];
+            folders.iter().any(|folder| file.name.starts_with(folder))
+        };
+        let listed = backup.files.iter().filter(|file| !follows(file));
+        let mut stored = Stored {
+            format: FORMAT,
+            index: backup.index,
+            number: backup.number,
+            generation: backup.generation,
+            current: backup.current.clone(),
+            generations: Some(Listed::of(&generations, &self.generations.read())),
+            listed: listed.cloned().collect(),
+            sizes: Vec::new(),
+            time_ms: backup.time_ms,
+        };
+        let again = Reader::new(self).whole(&stored)?;
+        if let Some(fault) = again.faults.first() {
+            return Err(Error::Invalid(format!("{}: {fault}", self.root.display())));
+        }
+        // Nothing is left to what other versions of Ocelli make of a generation.
+        let again: BTreeMap<&str, &BackupFile> =
+            again.files.iter().map(|file| (file.name.as_str(), file)).collect();
+        let not_again = |file: &&BackupFile| {
+            number_of(&file.name).is_none() && again.get(file.name.as_str()) != Some(file)
+        };
+        stored.listed.extend(backup.files.iter().filter(not_again).cloned());
+        stored.listed.sort_unstable();
+        Ok(stored)
+    }
+
     /// Adds a backup under the next number. Returns it and the bytes written.
     ///
     /// # Errors
     /// Those of writing.
-    pub(super) fn publish(&self, backup: Backup) -> Result<(u64, u64)> {
+    pub(super) fn publish(&self, backup: &Backup) -> Result<(u64, u64)> {
         let mut stored = self.stored(backup)?;
         let storage = LocalStorage::new(&self.root);
-        let first = self.numbers()?.last().copied().unwrap_or(0) + 1;
-        for number in first..first + ATTEMPTS {
+        let last = self.numbers()?.last().copied().unwrap_or(0);
+        for number in (1..=ATTEMPTS).map_while(|next| last.checked_add(next)) {
             stored.number = number;
             let json =
                 serde_json::to_vec(&stored).map_err(|error| Error::Invalid(error.to_string()))?;
@@ -291,57 +276,4 @@ impl Chain {
             self.root.display()
         )))
     }
-}
-
-/// Whether a name stays within the index directory: a folder and a file.
-fn is_plain(name: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\\', '\0'])
-    };
-    name.split_once('/').is_some_and(|(folder, file)| plain(folder) && plain(file))
-}
-
-/// Reads a file to its end, hands its bytes out, and compares them with what is known of it.
-fn prove(
-    file: &BackupFile,
-    path: &Path,
-    mut from: impl Read,
-    mut take: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut piece = vec![0; PIECE.min(file.bytes as usize + 1)];
-    let (mut hasher, mut bytes) = (Hasher::new(), 0);
-    loop {
-        let read = match from.read(&mut piece) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What does not decompress.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput
-                        | io::ErrorKind::InvalidData
-                        | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                return Err(IndexError::corrupt(path, error.to_string()).into());
-            }
-            Err(error) => return Err(Error::io("read", path)(error)),
-        };
-        if read == 0 {
-            break;
-        }
-        bytes += read as u64;
-        if bytes > file.bytes {
-            break;
-        }
-        hasher.update(&piece[..read]);
-        take(&piece[..read])?;
-    }
-    let found = hasher.finish();
-    if (bytes, found) == (file.bytes, file.sha256) {
-        return Ok(());
-    }
-    let what =
-        format!("{bytes} bytes of SHA-256 {found}, expected {} of {}", file.bytes, file.sha256);
-    Err(IndexError::corrupt(path, what).into())
 }

@@ -238,6 +238,7 @@ fn carry_out(command: &str) {
                 backup: value("--backup"),
                 force: has("--force"),
                 keep_current: has("--keep-current"),
+                leave_out_damaged: has("--leave-out-damaged"),
                 threads: 1,
             };
             restore(Path::new(words[2]), Path::new(words[3]), &options, &silent).unwrap();
