@@ -21,6 +21,7 @@ use crate::commands::lifecycle::gc::GcArgs;
 use crate::commands::lifecycle::plan::PlanCommand;
 use crate::commands::lifecycle::rebuild::RebuildArgs;
 use crate::commands::lifecycle::recall::RecallArgs;
+use crate::commands::lifecycle::recover::RecoverArgs;
 use crate::commands::lifecycle::restore::RestoreArgs;
 use crate::commands::lifecycle::rollback::RollbackArgs;
 use crate::commands::lifecycle::task::TaskArgs;
@@ -99,6 +100,8 @@ pub enum Command {
     Rebuild(RebuildArgs),
     /// Go back to an earlier generation of an index
     Rollback(RollbackArgs),
+    /// Mend an index with lost files that no backup has, as far as its other files allow
+    Recover(RecoverArgs),
     /// Remove the files of an index that nobody needs
     Gc(GcArgs),
     /// Import vectors, or an index of FAISS

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Compact(args) => commands::lifecycle::compact::run(args),
         Command::Rebuild(args) => commands::lifecycle::rebuild::run(args),
         Command::Rollback(args) => commands::lifecycle::rollback::run(args),
+        Command::Recover(args) => commands::lifecycle::recover::run(args),
         Command::Gc(args) => commands::lifecycle::gc::run(args),
         Command::Import { command } => commands::import::run(command),
         Command::Export { command } => commands::export::run(command),

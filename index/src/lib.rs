@@ -93,12 +93,13 @@ pub use generations::change::{
     Change, CommitOptions, Committed, Gate, NameList, NameListBuilder, NameRef, Names, RowCounts,
     Source,
 };
-pub use generations::deletes::{Cause, DeleteFile, DeletedRow};
+pub use generations::deletes::{Cause, DeleteFile, DeletedRow, hash_of_deletes};
 pub use generations::erased::Erasure;
 pub use generations::garbage::{Alone, Garbage, GarbageObject, Keep};
 pub use generations::names as object_names;
+pub use generations::recover::{LostCurrent, WayBack};
 pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Storage, Version};
-pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
+pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration, hash_of_tombstones};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};
 pub use model::groups::Met;

@@ -14,7 +14,7 @@ use ocelli_index::container::NewFile;
 use ocelli_index::{
     Cause, Change, CommitOptions, DescriptorSpec, Error, Hash, IndexDir, Keep, LocalStorage,
     Metric, Model, ModelParts, Names, NewGeneration, ObjectFacts, Result, ShardBuilder, ShardEntry,
-    Snapshot, Source, Storage, Version,
+    Snapshot, Source, Storage, Version, WayBack,
 };
 
 /// A folder on which everything fails after so many steps that write. The step at which the process
@@ -234,4 +234,37 @@ fn garbage_is_removed_by_a_process_that_dies_anywhere() {
     let collect =
         |dir: &IndexDir| dir.collect_garbage(&dir.alone()?, &Keep::default(), true).map(drop);
     dies_everywhere(collect, &[0, 1, 2, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_way_back_over_a_lost_generation_dies_anywhere() {
+    let mut steps = 0;
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        index(folder.path());
+        fs::remove_file(folder.path().join("generations/2.json")).unwrap();
+        let way = WayBack { from: 1, to: 1, undo_deletes: false, above: 2, next_id: 20 };
+        let back = |dir: &IndexDir| dir.go_back(&way, &CommitOptions::default());
+        let inner = LocalStorage::new(folder.path());
+        let mortal = Arc::new(Mortal { inner, steps: AtomicI64::new(steps) });
+        let done = back(&IndexDir::open_in(mortal).unwrap());
+        let dir = IndexDir::open(folder.path()).unwrap();
+        if let Err(error) = &done {
+            assert!(error.to_string().contains("is dead"), "{error}");
+            // Lost as before, or back.
+            if dir.lost_current().unwrap().is_some() {
+                back(&dir).unwrap();
+            }
+        }
+        assert_eq!(ids(folder.path()), (0..10).collect::<Vec<u64>>(), "{steps} steps");
+        // Neither the lost number nor the ids are given again.
+        let current = dir.current().unwrap().unwrap();
+        assert!(*dir.generations().unwrap().last().unwrap() > 2, "{steps} steps");
+        assert_eq!(dir.next_id(Some(&current)).unwrap(), 20, "{steps} steps");
+        if done.is_ok() {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 0);
 }

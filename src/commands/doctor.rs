@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::doctor::{DoctorOptions, DoctorReport, NEIGHBOURS, doctor, open_patient};
 use ocelli_indexer::lifecycle::health::{
-    HealthOptions, HealthReport, Severity, examine, looks_like_index,
+    Finding, HealthOptions, HealthReport, Severity, examine, looks_like_index,
 };
 use serde::Serialize;
 
@@ -99,28 +99,61 @@ fn judge_model(args: &DoctorArgs, bars: &Bars) -> Result<DoctorReport> {
     Ok(doctor(&patient.parts, index, model, &options, &|p| bars.report(p))?)
 }
 
+/// What is wrong comes first, then the command that mends it, then what that loses.
 fn health_text(r: &HealthReport) -> String {
-    let numbers: Vec<String> = r.sound.iter().map(u64::to_string).collect();
-    let mut text = format!(
-        "{}: generation {}; sound: {}; {} bytes proven\n",
-        r.index.display(),
-        r.generation.map_or("none".to_owned(), |number| number.to_string()),
-        if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") },
-        thousands(r.bytes)
-    );
-    for finding in &r.findings {
+    let mut text = format!("{}: ", r.index.display());
+    if r.findings.is_empty() {
+        text += "nothing is wrong with the directory\n";
+    } else {
+        let count = |severity, noun| {
+            let found = r.findings.iter().filter(|finding| finding.severity == severity).count();
+            (found > 0).then(|| counted(found as u64, noun))
+        };
+        let counts = [
+            count(Severity::Damage, "damaged part"),
+            count(Severity::Warning, "warning"),
+            count(Severity::Note, "note"),
+        ];
+        text += &counts.into_iter().flatten().collect::<Vec<String>>().join(", ");
+        text += "\n";
+    }
+    for (number, finding) in r.findings.iter().enumerate() {
         let severity = match finding.severity {
             Severity::Damage => "damage",
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
         text += &format!("{severity}: {}\n", finding.what);
-        for (i, command) in finding.mend.iter().enumerate() {
-            text += &format!("  {} {command}\n", if i == 0 { "mend:" } else { "or:  " });
+        let before = &r.findings[..number];
+        if !finding.mend.is_empty() && before.iter().any(|other| other.mend == finding.mend) {
+            text += "  mend: as above\n";
+        } else {
+            text += &remedies_text(finding);
         }
     }
-    if r.findings.is_empty() {
-        text += "nothing is wrong with the directory\n";
+    let numbers: Vec<String> = r.sound.iter().map(u64::to_string).collect();
+    let current = match r.generation {
+        Some(number) => format!("generation {number} is current"),
+        None => "no generation is current".to_owned(),
+    };
+    let sound = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+    text + &format!("{current}; sound: {sound}; {} bytes proven\n", thousands(r.bytes))
+}
+
+/// The commands that mend a finding, each with its steps and what it loses.
+fn remedies_text(finding: &Finding) -> String {
+    let mut text = String::new();
+    for (number, remedy) in finding.mend.iter().enumerate() {
+        let how = if number == 0 { "mend:" } else { "or:  " };
+        text += &format!("  {how} {}\n", remedy.command);
+        for step in &remedy.steps {
+            text += &format!("        {step}\n");
+        }
+        match &remedy.loses {
+            Some(loses) => text += &format!("        loses {loses}\n"),
+            None if finding.severity == Severity::Damage => text += "        loses nothing\n",
+            None => {}
+        }
     }
     text
 }

@@ -199,6 +199,19 @@ impl Error {
         }
     }
 
+    /// Whether the error says that a thing is lost: it is not there, its bytes are others than were
+    /// written, or another one lies in its place. What a later version of Ocelli wrote and what the
+    /// operating system does not give is not lost: nothing is known of it.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::WrongKind { .. }
+            | Self::ModelMismatch { .. }
+            | Self::FineCodecMismatch { .. } => true,
+            _ => matches!(self.trouble(), Some(FileTrouble::Missing | FileTrouble::Damaged)),
+        }
+    }
+
     /// The file that the error is about, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {

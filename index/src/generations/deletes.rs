@@ -93,7 +93,35 @@ impl NewDeletes {
     }
 }
 
+/// The hash that names a file of the delete log of these rows ([`IndexDir::put_delete_rows`]).
+///
+/// # Errors
+/// [`Error::Invalid`] for rows that cannot be written.
+pub fn hash_of_deletes(before: Option<Hash>, rows: &[DeletedRow]) -> Result<Hash> {
+    Ok(Hash::of(&file_bytes(before, rows)?))
+}
+
+/// Bytes of a file of the delete log.
+fn file_bytes(before: Option<Hash>, rows: &[DeletedRow]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_line(&mut bytes, &Head { format: 1, before, rows: rows.len() as u64 })?;
+    rows.iter().try_for_each(|row| write_line(&mut bytes, row))?;
+    Ok(bytes)
+}
+
 impl IndexDir {
+    /// Writes a file of the delete log, and returns the hash that names it. A damaged object of
+    /// that name is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_delete_rows(&self, before: Option<Hash>, rows: &[DeletedRow]) -> Result<Hash> {
+        let bytes = file_bytes(before, rows)?;
+        let hash = Hash::of(&bytes);
+        self.put_hashed(&names::deletes(&hash), &bytes)?;
+        Ok(hash)
+    }
+
     /// Writes a file of the delete log for generation `number`, and returns the hash that names it.
     pub(super) fn put_deletes(
         &self,

@@ -18,7 +18,7 @@ pub mod garbage;
 pub mod manifest;
 pub(crate) mod named;
 pub mod names;
-mod recover;
+pub mod recover;
 pub mod storage;
 #[cfg(test)]
 mod tests;
@@ -215,18 +215,27 @@ impl IndexDir {
         shard.write_to(file, plan, task)
     }
 
-    /// Writes the set of a shard's deleted ordinals, and returns the hash that names it.
+    /// Writes the set of a shard's deleted ordinals, and returns the hash that names it. A damaged
+    /// object of that name is replaced.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn put_tombstones(&self, ordinals: &RoaringBitmap) -> Result<Hash> {
-        let mut bytes = Vec::with_capacity(ordinals.serialized_size());
-        ordinals
-            .serialize_into(&mut bytes)
-            .map_err(|e| Error::invalid(format!("tombstones: {e}")))?;
+        let bytes = tombstone_bytes(ordinals)?;
         let hash = Hash::of(&bytes);
-        self.storage.create(&names::tombstones(&hash), &bytes)?;
+        self.put_hashed(&names::tombstones(&hash), &bytes)?;
         Ok(hash)
+    }
+
+    /// Writes an object that its SHA-256 names. One that has other bytes is damaged, and replaced.
+    fn put_hashed(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        match self.storage.create(name, bytes) {
+            Err(Error::Conflict { .. }) => {
+                let damaged = self.storage.read(name)?;
+                self.storage.swap(name, damaged.as_deref(), bytes)
+            }
+            done => done,
+        }
     }
 
     /// The path and the bytes of an object that its SHA-256 names.
@@ -407,6 +416,21 @@ impl IndexDir {
         let change = Change::Rollback { expected, to: number, undo_deletes: false };
         Ok(self.commit_change(&change, &CommitOptions::default())?.generation)
     }
+}
+
+/// Bytes of the object of a shard's deleted ordinals.
+fn tombstone_bytes(ordinals: &RoaringBitmap) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(ordinals.serialized_size());
+    ordinals.serialize_into(&mut bytes).map_err(|e| Error::invalid(format!("tombstones: {e}")))?;
+    Ok(bytes)
+}
+
+/// The hash that names the object of a shard's deleted ordinals ([`IndexDir::put_tombstones`]).
+///
+/// # Errors
+/// [`Error::Invalid`] for a set that cannot be written.
+pub fn hash_of_tombstones(ordinals: &RoaringBitmap) -> Result<Hash> {
+    Ok(Hash::of(&tombstone_bytes(ordinals)?))
 }
 
 /// The current generation at one moment.

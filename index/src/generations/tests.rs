@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use super::recover::WayBack;
 use super::*;
 use crate::model::{Metric, tests::small};
 
@@ -72,6 +73,61 @@ fn damage_is_an_error_and_not_another_generation() {
         fs::write(&path, &good).unwrap();
     }
     assert!(dir.shard_path("../evil").is_err());
+}
+
+/// What a later version wrote, and what the operating system does not give, is not lost.
+#[test]
+fn the_current_generation_is_lost_only_where_it_is_missing_or_damaged() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, new) = prepared(tmp.path());
+    assert!(dir.lost_current().unwrap().is_none());
+    dir.commit(None, new.clone()).unwrap();
+    dir.commit(Some(1), new).unwrap();
+    assert!(dir.lost_current().unwrap().is_none());
+    let current = tmp.path().join("CURRENT");
+    let line = fs::read_to_string(&current).unwrap();
+    let number = |text: &str| {
+        fs::write(&current, text).unwrap();
+        dir.lost_current().unwrap().unwrap().number
+    };
+    // The checksum says which it is.
+    assert_eq!(number(&line.replace("2 ", "9 ")), Some(2));
+    assert_eq!(number(&line.replace("2 ", "1 ")), Some(2));
+    assert_eq!(number(&line[..9]), Some(2));
+    assert_eq!(number("2"), None);
+    assert_eq!(number("?"), None);
+    assert_eq!(number(&format!("{} x", u64::MAX)), None);
+    fs::remove_file(&current).unwrap();
+    let lost = dir.lost_current().unwrap().unwrap();
+    assert!(lost.number.is_none() && lost.error.is_none());
+    fs::write(&current, &line).unwrap();
+    let path = tmp.path().join("generations/2.json");
+    let good = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(dir.lost_current().unwrap().unwrap().number, Some(2));
+    fs::write(&path, good.replacen("\"format\": 1", "\"format\": 2", 1)).unwrap();
+    assert!(matches!(dir.lost_current(), Err(Error::NewerVersion { .. })));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("2.json", &path).unwrap();
+    assert!(matches!(dir.lost_current(), Err(Error::Io { .. })));
+    let way = WayBack { from: 1, to: 1, undo_deletes: true, above: 2, next_id: 1 };
+    assert!(matches!(dir.go_back(&way, &CommitOptions::default()), Err(Error::Io { .. })));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, good).unwrap();
+    let back = dir.go_back(&way, &CommitOptions::default());
+    assert!(matches!(back, Err(Error::Conflict { .. })));
+    assert_eq!(dir.current().unwrap().unwrap().number, 2);
+}
+
+#[test]
+fn numbers_of_generations_come_to_an_end_without_a_panic() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, new) = prepared(tmp.path());
+    dir.commit(None, new.clone()).unwrap();
+    fs::write(tmp.path().join(names::generation(u64::MAX)), "x").unwrap();
+    let error = dir.commit(Some(1), new).unwrap_err().to_string();
+    assert!(error.contains("no number above it"), "{error}");
+    assert_eq!(dir.current().unwrap().unwrap().number, 1);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A small index for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use ocelli_index::{
     Cause, Change, DescriptorSpec, Generation, Hash, IndexDir, Metric, Model, ModelParts, Names,
-    NewGeneration, ShardBuilder, ShardEntry,
+    NewGeneration, ShardBuilder, ShardEntry, Snapshot,
 };
 use tempfile::TempDir;
 
@@ -43,6 +43,29 @@ pub(crate) fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: 
         b.push(id, &format!("photo {id}"), &x).unwrap();
     }
     dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
+}
+
+/// A shard of rows with ids and keys of their own.
+pub(crate) fn shard_with(dir: &IndexDir, task: u32, rows: &[(u64, &str)]) -> ShardEntry {
+    let model = model(0);
+    let mut b = ShardBuilder::new(&model);
+    for (id, key) in rows {
+        let x: Vec<f32> = (0..4).map(|j| ((id % 1000 * 7 + j) as f32 * 0.31).sin()).collect();
+        b.push(*id, key, &x).unwrap();
+    }
+    dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
+}
+
+/// Ids of the rows that the current generation has.
+pub(crate) fn living(root: &Path) -> BTreeSet<u64> {
+    let snapshot = Snapshot::open(root, None).unwrap();
+    let mut ids = BTreeSet::new();
+    for (number, shard) in snapshot.shards().enumerate() {
+        let dead = snapshot.deleted(number as u32);
+        let alive = (0..shard.rows()).filter(|&row| !dead.is_some_and(|dead| dead.contains(row)));
+        ids.extend(alive.map(|row| shard.id(row).unwrap()));
+    }
+    ids
 }
 
 /// Three generations: one shard; two; two, with some rows deleted.

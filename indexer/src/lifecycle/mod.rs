@@ -15,13 +15,17 @@ pub mod health;
 pub mod plan;
 mod rebuild;
 pub mod recall;
+mod recover;
+mod remains;
+mod rollback;
 mod stored;
 pub mod verify;
 
 pub use add::{AddReport, add};
-pub use change::{RollbackReport, rollback};
 pub use compact::{CompactOptions, CompactReport, compact};
 pub use delete::{DeleteReport, EraseReport, check_erasure, delete, delete_listed};
 pub use fit::Fit;
 pub use gc::{GcFile, GcOptions, GcPlan, GcReport, gc};
 pub use rebuild::{RebuildReport, rebuild, rebuild_gated};
+pub use recover::{RecoverReport, recover};
+pub use rollback::{RollbackReport, rollback};

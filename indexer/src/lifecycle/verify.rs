@@ -80,12 +80,13 @@ pub fn verify(
     let start = Instant::now();
     let dir = IndexDir::open(root)?;
     let numbers = match which {
-        Which::Number(number) => vec![number],
-        Which::All => {
-            // An index that does not say which generation is current cannot be served.
-            dir.current()?;
-            dir.generations()?
+        Which::Number(number) => {
+            if let Err(error @ ocelli_index::Error::NotFound { .. }) = dir.generation(number) {
+                return Err(error.into());
+            }
+            vec![number]
         }
+        Which::All => dir.generations()?,
         Which::Current => dir.current()?.into_iter().map(|current| current.number).collect(),
     };
     if numbers.is_empty() {
@@ -99,6 +100,9 @@ pub fn verify(
         what: error.to_string(),
     };
     let mut faults: Vec<Fault> = proven.faults.iter().map(fault).collect();
+    if which == Which::All {
+        faults.extend(fault_of_current(&dir, &numbers));
+    }
     faults.sort_unstable();
     faults.dedup();
     let seconds = start.elapsed().as_secs_f64();
@@ -112,6 +116,21 @@ pub fn verify(
         mb_per_s: proven.bytes as f64 / 1e6 / seconds.max(1e-9),
         faults,
     })
+}
+
+/// The fault of an index that does not say which generation is current: it cannot be served. It is
+/// told of the newest generation.
+fn fault_of_current(dir: &IndexDir, numbers: &[u64]) -> Option<Fault> {
+    let path = dir.root().join("CURRENT");
+    let what = match dir.current() {
+        Ok(Some(_)) => return None,
+        Ok(None) => {
+            format!("{}: there is no such file, so no generation is current", path.display())
+        }
+        Err(error) => format!("{}: names no sound generation: {error}", path.display()),
+    };
+    let generation = numbers.last().copied().unwrap_or(0);
+    Some(Fault { generation, path: Some(path), what })
 }
 
 /// The outcome of a proof.
@@ -131,7 +150,7 @@ pub(super) struct Proven {
 /// Proves generations, ascending `numbers`, the newest first: it is the one that matters.
 ///
 /// # Errors
-/// No such generation; threads that cannot be started.
+/// Threads that cannot be started; a directory that cannot be listed.
 pub(super) fn prove(
     dir: &IndexDir,
     numbers: &[u64],
@@ -149,9 +168,13 @@ impl Proven {
     fn generation(&mut self, dir: &IndexDir, number: u64, progress: ProgressFn<'_>) -> Result<()> {
         let generation = match dir.generation(number) {
             Ok(generation) => generation,
-            Err(error @ ocelli_index::Error::NotFound { .. }) => return Err(error.into()),
             Err(error) => {
-                self.faults.push((number, error));
+                // `gc` may take one away meanwhile.
+                let is_gone = matches!(error, ocelli_index::Error::NotFound { .. })
+                    && !dir.generations()?.contains(&number);
+                if !is_gone {
+                    self.faults.push((number, error));
+                }
                 return Ok(());
             }
         };
@@ -275,6 +298,38 @@ mod tests {
     use super::*;
     use crate::lifecycle::fixture::{bury, force, index, model, shard, upsert};
     use crate::silent;
+
+    /// Damage of CURRENT, or of one generation, does not end the proof of the others.
+    #[test]
+    fn no_damage_ends_the_proof_of_all_generations() {
+        let (tmp, dir) = index();
+        let shard = dir.shard_path(&dir.current().unwrap().unwrap().shards[1].name).unwrap();
+        std::fs::remove_file(&shard).unwrap();
+        // A name that leads nowhere.
+        std::os::unix::fs::symlink("nowhere", tmp.path().join("generations/2.json.new")).unwrap();
+        let two = tmp.path().join("generations/2.json");
+        std::fs::rename(tmp.path().join("generations/2.json.new"), &two).unwrap();
+        let damages: [fn(&Path); 3] = [
+            |current| std::fs::remove_file(current).unwrap(),
+            |current| std::fs::write(current, "?").unwrap(),
+            |current| std::fs::write(current, "7 x\n").unwrap(),
+        ];
+        for damage in damages {
+            damage(&tmp.path().join("CURRENT"));
+            let report = verify(tmp.path(), Which::All, 2, &silent).unwrap();
+            let has = |text: &str| report.faults.iter().any(|fault| fault.what.contains(text));
+            assert!(has("CURRENT") && has("no generation 2"), "{:?}", report.faults);
+            assert!(has(&shard.display().to_string()), "{:?}", report.faults);
+        }
+        assert!(verify(tmp.path(), Which::Number(9), 2, &silent).is_err());
+        let health = crate::lifecycle::health::examine(
+            tmp.path(),
+            &crate::lifecycle::health::HealthOptions::default(),
+            &silent,
+        );
+        let findings = health.unwrap().findings;
+        assert!(findings.iter().any(|finding| finding.path == shard), "{findings:#?}");
+    }
 
     fn faults(dir: &IndexDir) -> Vec<String> {
         let report = verify(dir.root(), Which::Current, 2, &silent).unwrap();

@@ -10,6 +10,7 @@ pub mod gc;
 pub mod plan;
 pub mod rebuild;
 pub mod recall;
+pub mod recover;
 pub mod restore;
 pub mod rollback;
 pub mod task;

@@ -45,7 +45,7 @@ fn text(r: &RollbackReport) -> String {
     let mut text = format!(
         "{}: back from generation {} to {}; {} is current",
         r.index.display(),
-        r.from,
+        r.from.map_or("?".to_owned(), |from| from.to_string()),
         r.to,
         r.generation
     );

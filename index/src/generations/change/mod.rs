@@ -12,6 +12,7 @@
 
 mod add;
 mod compact;
+mod conflict;
 mod delete;
 mod names;
 mod rollback;
@@ -151,31 +152,39 @@ pub(in crate::generations) struct Draft {
     pub rows: RowCounts,
     pub missing_first: Vec<String>,
     pub rebased: bool,
+    /// The generation's number is above this one.
+    pub above: u64,
 }
 
 impl Draft {
     /// The generation `of` once more, to be changed. Ids that later ones gave out stay given out.
     pub(super) fn after(index: &IndexDir, of: &Generation) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::again(of, index.next_id(Some(of))?))
+    }
+
+    /// The generation `of` once more, with another next id.
+    pub(in crate::generations) fn again(of: &Generation, next_id: u64) -> Self {
+        Self {
             parent: Some(of.number),
             new: NewGeneration {
                 model: of.model,
                 shards: of.shards.clone(),
                 tombstones: of.tombstones.clone(),
                 deletes: of.deletes,
-                next_id: index.next_id(Some(of))?,
+                next_id,
             },
             dba: of.dba,
             log: NewDeletes::default(),
             rows: RowCounts::default(),
             missing_first: Vec::new(),
             rebased: false,
-        })
+            above: 0,
+        }
     }
 }
 
 /// The outcome of a change, applied to the current generation.
-pub(super) enum Outcome {
+pub(in crate::generations) enum Outcome {
     Publish(Box<Draft>),
     /// A generation that exists becomes current.
     Activate(Box<Generation>),
@@ -274,7 +283,7 @@ impl IndexDir {
     }
 
     /// Publishes an outcome, if the current generation is still what was seen.
-    fn apply(
+    pub(super) fn apply(
         &self,
         seen: Seen,
         outcome: Outcome,
@@ -310,8 +319,8 @@ impl IndexDir {
         draft: Draft,
         options: &CommitOptions<'_>,
     ) -> Result<Committed> {
-        let Draft { parent, new, dba, log, rows, missing_first, rebased } = draft;
-        let number = self.generations()?.last().copied().unwrap_or(0) + 1;
+        let Draft { parent, new, dba, log, rows, missing_first, rebased, above } = draft;
+        let number = self.number_after(above)?;
         let deletes = match log.is_empty() {
             true => new.deletes,
             false => Some(self.put_deletes(new.deletes, &log, number)?),
@@ -348,6 +357,18 @@ impl IndexDir {
         Ok(Committed { generation, changed: true, rebased, rows, missing_first })
     }
 
+    /// The number of a new generation: above all that there are, and above `above`.
+    fn number_after(&self, above: u64) -> Result<u64> {
+        let last = self.generations()?.last().copied().unwrap_or(0).max(above);
+        last.checked_add(1).ok_or_else(|| {
+            Error::invalid(format!(
+                "{}: there is a generation of number {last}, and no number above it: expected \
+                 numbers that commits gave, from 1 on",
+                self.root().display()
+            ))
+        })
+    }
+
     fn replace(
         &self,
         current: Option<&Generation>,
@@ -370,24 +391,8 @@ impl IndexDir {
             rows: RowCounts::default(),
             missing_first: Vec::new(),
             rebased: false,
+            above: 0,
         })))
-    }
-
-    /// The error of a change that was planned on `parent`, and does not fit the current generation.
-    fn moved(&self, parent: Option<u64>, current: Option<&Generation>) -> Error {
-        let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
-        let mut what = format!(
-            "{}: expected current generation {}, found {}",
-            self.root().display(),
-            name(parent),
-            name(current.map(|current| current.number))
-        );
-        let before = parent.and_then(|number| self.generation(number).ok());
-        if let (Some(current), Some(before)) = (current, before) {
-            what += &format!(": {}", difference(&before, current));
-        }
-        what += "; nothing was changed: look at what is current, and run the command again";
-        Error::Conflict { what }
     }
 
     /// [`Self::model`] of a generation, without fine codec: what a change says where it is missing.
@@ -400,6 +405,14 @@ impl IndexDir {
         })
     }
 
+    /// The shard of a generation's entry, compared with it.
+    ///
+    /// # Errors
+    /// Those of [`Shard::open`]; [`Error::Misplaced`] for another shard than the entry names.
+    pub fn open_shard(&self, model: &Model, entry: &ShardEntry) -> Result<Shard> {
+        open_named(&self.shard_path(&entry.name)?, model, entry)
+    }
+
     fn open_shards(
         &self,
         model: &Model,
@@ -407,7 +420,7 @@ impl IndexDir {
         tombstones: &BTreeMap<String, Hash>,
     ) -> Result<Vec<OpenShard>> {
         let open = |entry: &ShardEntry| {
-            let shard = open_named(&self.shard_path(&entry.name)?, model, entry)?;
+            let shard = self.open_shard(model, entry)?;
             let dead = match tombstones.get(&entry.name) {
                 Some(hash) => self.tombstones(hash, shard.rows())?,
                 None => RoaringBitmap::new(),
@@ -434,29 +447,5 @@ impl IndexDir {
         draft.new.tombstones.insert(entry.name.clone(), hash);
         draft.log.of_shards.extend(cause.map(|cause| (shard, newly, cause)));
         Ok(())
-    }
-}
-
-/// What became of an index between two generations, for people.
-fn difference(before: &Generation, after: &Generation) -> String {
-    let mut parts = Vec::new();
-    let made = after.made_by.as_ref().map(|made| format!("made by `ocelli {}`", made.command));
-    parts.extend(made);
-    if before.model != after.model {
-        parts.push(format!("model {} became {}", before.model.short(), after.model.short()));
-    }
-    let new = after.shards.iter().filter(|s| before.shard(&s.name).is_none()).count();
-    let gone = before.shards.iter().filter(|s| after.shard(&s.name).is_none()).count();
-    for (count, what) in [(new, "new"), (gone, "gone")] {
-        if count > 0 {
-            parts.push(format!("{count} {} {what}", if count == 1 { "shard" } else { "shards" }));
-        }
-    }
-    if before.deletes != after.deletes {
-        parts.push("rows deleted".to_owned());
-    }
-    match parts.is_empty() {
-        true => "of equal rows".to_owned(),
-        false => parts.join(", "),
     }
 }

@@ -23,14 +23,29 @@ impl IndexDir {
             return Err(self.moved(Some(expected), Some(current)));
         }
         let target = self.generation(to)?;
+        self.way_back(current, target, undo_deletes, || self.next_id(Some(current)))
+    }
+
+    /// The way from `current` to `target`, whose files are opened and compared.
+    pub(in crate::generations) fn way_back(
+        &self,
+        current: &Generation,
+        target: Generation,
+        undo_deletes: bool,
+        next_id: impl FnOnce() -> Result<u64>,
+    ) -> Result<Outcome> {
         self.refuse_erased(&target)?;
         let model = self.generation_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
-        let gone = self.asked_for_between(target.deletes, current.deletes)?;
-        if undo_deletes || gone.count() == 0 {
+        if undo_deletes {
+            // What the log says does not matter then: it may be damaged.
             return Ok(Outcome::Activate(Box::new(target)));
         }
-        let mut draft = Draft::after(self, &target)?;
+        let gone = self.asked_for_between(target.deletes, current.deletes)?;
+        if gone.count() == 0 {
+            return Ok(Outcome::Activate(Box::new(target)));
+        }
+        let mut draft = Draft::again(&target, next_id()?);
         draft.parent = target.parent;
         for (shard, entry) in shards.into_iter().zip(&target.shards) {
             let newly = self.rows_named(&shard, &gone)?;
@@ -40,7 +55,6 @@ impl IndexDir {
         // The log goes on: what the other one has and this one has not comes behind it.
         draft.log.of_files = self.deletes_between(current.deletes, target.deletes)?;
         draft.new.deletes = current.deletes;
-        draft.new.next_id = self.next_id(Some(current))?;
         Ok(Outcome::Publish(Box::new(draft)))
     }
 

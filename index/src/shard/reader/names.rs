@@ -80,6 +80,20 @@ impl Shard {
         Ok(ordinal.filter(|_| found))
     }
 
+    /// The largest id.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] in a shard without rows.
+    pub fn last_id(&self) -> Result<u64> {
+        let last = self.rows().checked_sub(1);
+        let last = last.ok_or_else(|| {
+            Error::not_found(format!("{}: the shard has no rows", self.path().display()))
+        })?;
+        let (id, _) = self.ranked(last)?;
+        self.intact()?;
+        Ok(id)
+    }
+
     /// The id that is number `rank` in ascending order, and its ordinal.
     ///
     /// # Errors

@@ -221,5 +221,5 @@ fn a_deletion_opens_no_shard_again() {
     assert_eq!(other.reused(), 0);
     assert_eq!(additions(&other), BTreeSet::from(["more".to_owned(), "third".to_owned()]));
     let report = rollback(&index, None, false).unwrap();
-    assert_eq!((report.from, report.kept_deleted), (other.generation().number, 0));
+    assert_eq!((report.from, report.kept_deleted), (Some(other.generation().number), 0));
 }

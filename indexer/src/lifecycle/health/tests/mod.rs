@@ -1,3 +1,5 @@
+mod lost;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -5,8 +7,8 @@ use ocelli_index::container::AtomicFile;
 
 use super::*;
 use crate::lifecycle::backup::{RestoreOptions, backup, restore};
-use crate::lifecycle::fixture::{commit, index, model, shard};
-use crate::lifecycle::{CompactOptions, GcOptions, compact, gc, rollback};
+use crate::lifecycle::fixture::{ROWS, commit, index, model, shard, tree};
+use crate::lifecycle::{CompactOptions, GcOptions, compact, gc, recover, rollback};
 use crate::silent;
 
 fn quick(root: &Path) -> HealthReport {
@@ -105,14 +107,14 @@ const DAMAGES: &[Damage] = &[
     ),
     ("the model is cut", |r| cut(&file_in(r, "models")), Part::Model, "restore"),
     ("the model is damaged", |r| flip(&file_in(r, "models")), Part::Model, "restore"),
-    ("a shard is lost", |r| fs::remove_file(shard_of(r, 1)).unwrap(), Part::Shard, "--to 1"),
-    ("a shard is cut", |r| cut(&shard_of(r, 1)), Part::Shard, "--to 1"),
-    ("a byte of a shard is another", |r| flip(&shard_of(r, 1)), Part::Shard, "--to 1"),
+    ("a shard is lost", |r| fs::remove_file(shard_of(r, 1)).unwrap(), Part::Shard, "recover"),
+    ("a shard is cut", |r| cut(&shard_of(r, 1)), Part::Shard, "recover"),
+    ("a byte of a shard is another", |r| flip(&shard_of(r, 1)), Part::Shard, "recover"),
     (
         "a shard is another one",
         |r| replace(&shard_of(r, 1), &fs::read(shard_of(r, 0)).unwrap()),
         Part::Shard,
-        "--to 1",
+        "recover",
     ),
     (
         "tombstones are lost",
@@ -139,7 +141,13 @@ fn each_kind_of_damage_is_named_with_what_mends_it() {
         let finding = report.findings.iter().find(|finding| finding.part == *part);
         let finding = finding.unwrap_or_else(|| panic!("{name}: {report:#?}"));
         assert_eq!(finding.severity, Severity::Damage, "{name}");
-        assert!(finding.mend[0].contains(command), "{name}: {finding:#?}");
+        assert!(finding.mend[0].command.contains(command), "{name}: {finding:#?}");
+        // A way back says what it loses.
+        let back = finding.mend.iter().filter(|remedy| remedy.command.contains("rollback"));
+        for remedy in back.filter(|remedy| !remedy.command.contains("--to 3")) {
+            let loses = remedy.loses.as_ref().unwrap();
+            assert!(loses.contains("generation 3 (") && loses.contains("row"), "{name}: {loses}");
+        }
     }
 }
 
@@ -153,7 +161,7 @@ fn an_earlier_generation_is_less_important() {
     assert_eq!(report.sound, [2, 3]);
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].severity, Severity::Warning);
-    carry_out(&report.findings[0].mend[0]);
+    carry_out(&report.findings[0].mend[0].command);
     let after = whole(tmp.path());
     assert_eq!((after.findings, after.sound), (Vec::new(), vec![2, 3]));
 }
@@ -184,7 +192,7 @@ fn what_lies_around_is_noted() {
     assert!(report.is_usable());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
     assert_eq!(parts, [Part::Temporary, Part::Plan, Part::Unreferenced]);
-    report.findings.iter().for_each(|finding| carry_out(&finding.mend[0]));
+    report.findings.iter().for_each(|finding| carry_out(&finding.mend[0].command));
     let after = whole(tmp.path());
     assert_eq!((after.findings, after.sound), (Vec::new(), vec![1, 2, 3]));
     drop(living);
@@ -202,7 +210,7 @@ fn small_shards_and_deleted_rows_ask_for_compaction() {
     let report = whole(tmp.path());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
     assert_eq!(parts, [Part::SmallShards, Part::DeletedRows]);
-    carry_out(&report.findings[0].mend[0]);
+    carry_out(&report.findings[0].mend[0].command);
     assert_eq!(whole(tmp.path()).findings, []);
 }
 
@@ -240,7 +248,14 @@ fn carry_out(command: &str) {
             fs::set_permissions(words[2], fs::Permissions::from_mode(mode | 0o400)).unwrap();
         }
         ["ocelli", "rollback"] => {
-            rollback(Path::new(words[2]), value("--to"), false).unwrap();
+            rollback(Path::new(words[2]), value("--to"), has("--undo-deletes")).unwrap();
+        }
+        ["ocelli", "recover"] => {
+            assert!(recover(Path::new(words[2]), has("--yes")).unwrap().applied);
+        }
+        ["ocelli", "build"] => {
+            assert_eq!(words[2..5], ["PARTS", "--model", "MODEL"]);
+            build_anew(Path::new(words[6]));
         }
         ["ocelli", "gc"] => {
             let keep_generations = value("--keep-generations").unwrap() as usize;
@@ -267,7 +282,7 @@ fn each_command_mends_what_it_is_given_for() {
             damage(tmp.path());
             let before = whole(tmp.path());
             let finding = before.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
-            let Some(command) = finding.mend.get(number) else { break };
+            let Some(Remedy { command, .. }) = finding.mend.get(number) else { break };
             number += 1;
             if command.starts_with("update") {
                 continue;
@@ -305,8 +320,31 @@ fn a_broken_delete_log_is_named() {
             assert!(!report.is_usable());
             let finding = &report.findings[0];
             assert_eq!((finding.part, finding.severity), (Part::DeleteLog, Severity::Damage));
-            carry_out(&finding.mend[0]);
+            carry_out(&finding.mend[0].command);
             assert_eq!(whole(tmp.path()).findings, []);
         }
     }
+}
+
+/// Builds an index of parts.
+fn build_anew(out: &Path) {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("a.part");
+    let model = model(0);
+    let (kind, dtype) = (ocelli_index::PartKind::Descriptors, ocelli_index::Dtype::F32);
+    let spec = &model.parts().spec;
+    let mut writer = ocelli_index::PartWriter::create(&path, kind, dtype, spec).unwrap();
+    for id in 0..ROWS {
+        writer.push(&format!("photo {id}"), None, &[id as f32, 1.0, 2.0, 3.0]).unwrap();
+    }
+    writer.finish().unwrap();
+    let options = crate::BuildOptions {
+        shards: 1,
+        threads: 1,
+        dba: 0,
+        on_duplicate: crate::OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
+    let parts = [ocelli_index::Part::open(&path).unwrap()];
+    crate::build(&parts, &model, out, &options, &silent).unwrap();
 }
