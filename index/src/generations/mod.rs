@@ -313,6 +313,43 @@ impl IndexDir {
         Ok(Some(generation))
     }
 
+    /// Refuses an index that has generations and no CURRENT: it is not known which one is current.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for such an index; [`Error::Io`].
+    pub fn refuse_lost_current(&self) -> Result<()> {
+        let Some(last) = self.generations()?.last().copied() else { return Ok(()) };
+        if self.storage.read(CURRENT)?.is_some() {
+            return Ok(());
+        }
+        let root = self.root().display();
+        Err(Error::not_found(format!(
+            "{root}: there is no CURRENT, though there are generations up to {last}: expected the \
+             file that says which one is current; `ocelli doctor {root}` says how to go on"
+        )))
+    }
+
+    /// [`Self::refuse_lost_current`], where a change begins an index. A first build that was killed
+    /// before it became current leaves a generation that was made from none: such ones are no
+    /// reason to refuse.
+    ///
+    /// # Errors
+    /// Those of [`Self::refuse_lost_current`].
+    pub fn refuse_new_beginning(&self) -> Result<()> {
+        for number in self.generations()? {
+            let is_first = match self.generation(number) {
+                Ok(found) => found.parent.is_none() && found.deletes.is_none(),
+                // A change that lost its swap takes its file back.
+                Err(Error::NotFound { .. }) => true,
+                Err(_) => false,
+            };
+            if !is_first {
+                return self.refuse_lost_current();
+            }
+        }
+        Ok(())
+    }
+
     /// Smallest id that was never given out: the largest that the current generation and those made
     /// after it say. Without a current one it is the largest of all: CURRENT may have been lost,
     /// and its ids were given out.

@@ -227,6 +227,9 @@ pub(crate) fn plan(
     left_out: &[usize],
 ) -> Result<Planned> {
     let parent = index.current()?;
+    if parent.is_none() {
+        index.refuse_new_beginning()?;
+    }
     let first_id = index.next_id(parent.as_ref())?;
     let memory = options.memory(model, count_rows(sources))?;
     let folder = index.root().join("shards");

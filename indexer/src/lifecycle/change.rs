@@ -35,7 +35,11 @@ pub(super) fn commit_by<'a>(command: &str, settings: &[(&str, String)]) -> Commi
 /// The index at `dir` and its current generation.
 pub(super) fn open_current(dir: &Path) -> Result<(IndexDir, Generation)> {
     let index = IndexDir::open(dir)?;
-    let current = index.current()?.ok_or_else(|| {
+    let current = index.current()?;
+    if current.is_none() {
+        index.refuse_lost_current()?;
+    }
+    let current = current.ok_or_else(|| {
         Error::Invalid(format!(
             "{}: the index has no generation yet; make one by `ocelli build`",
             dir.display()

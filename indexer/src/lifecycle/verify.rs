@@ -90,6 +90,7 @@ pub fn verify(
         Which::Current => dir.current()?.into_iter().map(|current| current.number).collect(),
     };
     if numbers.is_empty() {
+        dir.refuse_lost_current()?;
         let what = format!("{}: the index has no generation yet", root.display());
         return Err(ocelli_index::Error::not_found(what).into());
     }

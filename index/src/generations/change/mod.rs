@@ -17,7 +17,7 @@ mod delete;
 mod names;
 mod rollback;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringBitmap;
 
@@ -253,6 +253,9 @@ impl IndexDir {
         if let Change::Replace { parent, new, dba } = change {
             return self.replace(current, *parent, new, *dba);
         }
+        if current.is_none() {
+            self.refuse_lost_current()?;
+        }
         let current = current.ok_or_else(|| {
             Error::not_found(format!(
                 "{}: the index has no generation yet, so there is nothing to change; make one by \
@@ -379,13 +382,24 @@ impl IndexDir {
         if current.map(|current| current.number) != parent {
             return Err(self.moved(parent, current));
         }
+        if current.is_none() {
+            self.refuse_new_beginning()?;
+        }
         let model = self.generation_model(&new.model)?;
         let shards = self.open_shards(&model, &new.shards, &new.tombstones)?;
         unique(&shards)?;
         same_columns(shards.iter())?;
+        self.require_codecs(&new.model, shards.iter().map(|(shard, _)| shard))?;
+        // Ids may have been given since it was planned, and then been rolled back from.
+        let next_id = match self.next_id(current) {
+            Ok(given) => new.next_id.max(given),
+            // A recovery takes note of what a lost generation gave.
+            Err(error) if error.is_lost() => new.next_id,
+            Err(error) => return Err(error),
+        };
         Ok(Outcome::Publish(Box::new(Draft {
             parent,
-            new: new.clone(),
+            new: NewGeneration { next_id, ..new.clone() },
             dba,
             log: NewDeletes::default(),
             rows: RowCounts::default(),
@@ -403,6 +417,21 @@ impl IndexDir {
             }
             _ => error,
         })
+    }
+
+    /// Requires the fine codecs that shards of a model name: without them, a generation cannot be
+    /// opened.
+    ///
+    /// # Errors
+    /// Those of [`Self::model`].
+    pub fn require_codecs<'a>(
+        &self,
+        model: &Hash,
+        shards: impl Iterator<Item = &'a Shard>,
+    ) -> Result<()> {
+        let codecs: BTreeSet<Hash> =
+            shards.filter_map(|shard| Some(shard.fine()?.codec())).collect();
+        codecs.iter().try_for_each(|codec| self.model(model, Some(codec)).map(drop))
     }
 
     /// The shard of a generation's entry, compared with it.

@@ -37,6 +37,7 @@ impl IndexDir {
         self.refuse_erased(&target)?;
         let model = self.generation_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
+        self.require_codecs(&target.model, shards.iter().map(|(shard, _)| shard))?;
         if undo_deletes {
             // What the log says does not matter then: it may be damaged.
             return Ok(Outcome::Activate(Box::new(target)));

@@ -153,10 +153,14 @@ impl Snapshot {
     fn named(dir: &IndexDir, generation: Option<u64>) -> Result<Generation> {
         match generation {
             Some(number) => dir.generation(number),
-            None => dir.current()?.ok_or_else(|| {
-                let root = dir.root().display();
-                Error::not_found(format!("{root}: the index has no generation yet"))
-            }),
+            None => match dir.current()? {
+                Some(current) => Ok(current),
+                None => {
+                    dir.refuse_lost_current()?;
+                    let root = dir.root().display();
+                    Err(Error::not_found(format!("{root}: the index has no generation yet")))
+                }
+            },
         }
     }
 

@@ -87,11 +87,13 @@ impl Found {
 #[derive(Debug, Default)]
 pub(super) struct References {
     names: BTreeSet<String>,
+    /// Whether the generation can be opened, but for single shards.
+    pub opens: bool,
 }
 
 impl References {
     /// The files of a generation: as far as its shards can be opened, with the model that holds
-    /// their fine codec.
+    /// their fine codec. Where that is missing, the opening says so.
     pub(super) fn of(dir: &IndexDir, generation: &Generation) -> Self {
         let mut names = BTreeSet::from([
             object_names::generation(generation.number),
@@ -101,11 +103,20 @@ impl References {
         let log = dir.delete_log(generation.deletes).map_while(|file| Some(file.ok()?.1.before));
         let log = std::iter::once(generation.deletes).chain(log).flatten();
         names.extend(log.map(|hash| object_names::deletes(&hash)));
-        let codec = Snapshot::open_degraded(dir.root(), Some(generation.number), None)
-            .ok()
-            .and_then(|snapshot| Some(snapshot.model().fine_codec()?.hash()));
-        names.extend(codec.map(|codec| object_names::model(&generation.model, Some(&codec))));
-        Self { names }
+        let opened = Snapshot::open_degraded(dir.root(), Some(generation.number), None);
+        let opens = opened.is_ok();
+        match opened {
+            Ok(snapshot) => {
+                let codec = snapshot.model().fine_codec().map(|codec| codec.hash());
+                let name = |codec| object_names::model(&generation.model, Some(&codec));
+                names.extend(codec.map(name));
+            }
+            Err(error) => {
+                let name = error.path().and_then(|path| path.strip_prefix(dir.root()).ok());
+                names.extend(name.map(|name| name.display().to_string()));
+            }
+        }
+        Self { names, opens }
     }
 
     /// The files below `root`.

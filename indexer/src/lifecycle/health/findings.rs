@@ -13,7 +13,12 @@ use super::{Finding, MANY_DELETED, Part, Severity};
 use crate::lifecycle::compact::{SMALL_SHARDS, is_small};
 
 /// Tells where CURRENT is lost or leads nowhere.
-pub(super) fn of_current(root: &Path, state: &State, mender: &Mender) -> Option<Finding> {
+pub(super) fn of_current(
+    root: &Path,
+    state: &State,
+    whole: Option<String>,
+    mender: &Mender,
+) -> Option<Finding> {
     let path = root.join("CURRENT");
     let lost = match &state.now {
         Now::Current(_) => return None,
@@ -47,6 +52,7 @@ pub(super) fn of_current(root: &Path, state: &State, mender: &Mender) -> Option<
     if lost.number.is_none() {
         what += "; so it is not known which generation was current";
     }
+    what.extend(whole.map(|whole| format!("; {whole}")));
     let mend = mender.go_back();
     Some(Finding { severity: Severity::Damage, part: Part::Current, path, what, mend })
 }

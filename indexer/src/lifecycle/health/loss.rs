@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use ocelli_index::{Generation, IndexDir, object_names};
+use ocelli_index::{Generation, IndexDir, LostCurrent, object_names};
 
 use super::state::{Now, State};
-use crate::lifecycle::remains::{Loose, loose_shards};
+use crate::lifecycle::remains::{Loose, Remains, loose_shards};
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -47,6 +47,9 @@ pub(super) struct Losses {
     is_other: bool,
     /// Whether the index has lost CURRENT with its number; then the generations that are sound.
     unknown: Option<Vec<u64>>,
+    /// The traces of a generation above all files, where the index has lost CURRENT with its
+    /// number.
+    later: Option<String>,
     /// The shards that no generation names, where a lost one may have named them.
     unused: Option<String>,
 }
@@ -92,6 +95,10 @@ impl Losses {
         }
         let is_other = is_lost && current.is_some_and(|number| is_other(dir, number));
         let unknown = (is_lost && current.is_none()).then(|| sound.to_vec());
+        let later = match &state.now {
+            Now::Lost(lost) if lost.number.is_none() => later(dir, state, lost),
+            _ => None,
+        };
         let may_name = is_lost && current.is_none_or(|number| lost.contains(&number));
         let unused = may_name.then(|| unused(dir, &state.readable)).flatten();
         let forgotten = match state.stand_in() {
@@ -99,7 +106,17 @@ impl Losses {
             _ => BTreeSet::new(),
         };
         let others = if may_name { sound.to_vec() } else { Vec::new() };
-        Self { phrases, forgotten, current, line: state.line(), others, is_other, unknown, unused }
+        Self {
+            phrases,
+            forgotten,
+            current,
+            line: state.line(),
+            others,
+            is_other,
+            unknown,
+            later,
+            unused,
+        }
     }
 
     fn name(&self, number: u64) -> &str {
@@ -111,10 +128,15 @@ impl Losses {
         let last = self.current.unwrap_or(u64::MAX);
         let mut parts = Vec::new();
         if let Some(sound) = &self.unknown {
+            let first = match &self.later {
+                Some(later) => format!("{later}; CURRENT does not tell any more which was current"),
+                None => format!(
+                    "nothing if generation {to} was current, which CURRENT does not tell any more"
+                ),
+            };
             parts.push(format!(
-                "nothing if generation {to} was current, which CURRENT does not tell any more: \
-                 after a way back, or a change that was stopped, it was an earlier one; {} can be \
-                 used",
+                "{first}: after a way back, or a change that was stopped, it was an earlier one; \
+                 {} can be used",
                 listed(sound.iter())
             ));
         } else if !self.line.contains(&to) {
@@ -168,6 +190,27 @@ fn listed<'a>(numbers: impl Iterator<Item = &'a u64>) -> String {
     numbers.map(u64::to_string).collect::<Vec<String>>().join(", ")
 }
 
+/// The traces of a generation above all whose files are there, in a phrase: its number in the delete
+/// log or a backup, or ids that no generation's file knows.
+fn later(dir: &IndexDir, state: &State, lost: &LostCurrent) -> Option<String> {
+    let newest = state.numbers.last().copied().unwrap_or(0);
+    let known = state.readable.values().map(|found| found.next_id).max().unwrap_or(0);
+    let (number, next_id) = Remains::read(dir).ok()?.given(Some(lost)).ok()?;
+    let trace = match (number > newest, next_id > known) {
+        (true, _) => format!("the delete log or a backup tells of generation {number}"),
+        (false, true) => format!(
+            "shards or the delete log tell of ids up to {}, of which no generation's file tells",
+            next_id - 1
+        ),
+        (false, false) => return None,
+    };
+    Some(format!(
+        "all that was done after generation {newest}, if a later one was current: {trace}; its \
+         file is lost, unless the change was stopped before it became current; rows that it deleted \
+         come back"
+    ))
+}
+
 /// The shards that no generation names, in a phrase.
 fn unused(dir: &IndexDir, readable: &BTreeMap<u64, Generation>) -> Option<String> {
     let loose = loose_shards(dir, readable).ok()?;
@@ -182,10 +225,12 @@ fn unused(dir: &IndexDir, readable: &BTreeMap<u64, Generation>) -> Option<String
     };
     (!loose.is_empty()).then(|| {
         format!(
-            "{} that no generation names {} in the directory unused: {}{more}",
+            "{} that no generation names {} in the directory unused: {}{more}; the next \
+             `ocelli gc --yes` removes {}: copy what may be needed before",
             ocelli_text::counted(loose.len() as u64, "shard"),
             if loose.len() == 1 { "lies" } else { "lie" },
-            names.join(", ")
+            names.join(", "),
+            if loose.len() == 1 { "it" } else { "them" }
         )
     })
 }

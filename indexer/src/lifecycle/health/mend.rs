@@ -52,6 +52,13 @@ pub(super) struct Mender {
     lost: Option<PathBuf>,
     /// The text of CURRENT.
     line: String,
+    /// Generations that the current one, or the one that stands for it, was made from, as far as
+    /// is known, and itself.
+    made_from: BTreeSet<u64>,
+    /// The largest number of a generation whose file is there.
+    newest: u64,
+    /// Whether the bytes of files are not proven.
+    quick: bool,
     /// Whether the delete log is damaged that a way back needs: then it must do without.
     log_is_broken: bool,
     /// What `ocelli recover` would do, where it would do something.
@@ -65,6 +72,8 @@ struct Way {
     generation: u64,
     /// Whether it is of the generation that CURRENT names.
     is_same: bool,
+    /// Whether the current generation was made from it, as far as files tell.
+    in_line: bool,
     remedy: Remedy,
 }
 
@@ -108,8 +117,11 @@ impl Mender {
             log_leads(dir, log, state.readable.get(&to).and_then(|generation| generation.deletes))
         };
         let lost = number.filter(|number| is_lost && !state.readable.contains_key(number));
+        let parent = |number: &u64| state.readable.get(number)?.parent;
         let read = |chain: PathBuf| {
-            let found = readable_backups(&chain);
+            let mut found = readable_backups(&chain);
+            // `ocelli restore` refuses them.
+            found.retain(|backup| !state.holds_erased(backup));
             (!found.is_empty()).then_some((chain, found))
         };
         let chains = known_chains(root).unwrap_or_default().into_iter().filter_map(read);
@@ -123,6 +135,9 @@ impl Mender {
             number,
             lost: lost.map(|number| generation_path(root, number)),
             line: fs::read_to_string(root.join("CURRENT")).unwrap_or_default(),
+            made_from: line.iter().copied().chain(line.iter().filter_map(parent)).collect(),
+            newest: state.numbers.last().copied().unwrap_or(0),
+            quick,
             log_is_broken: back.or(aside).is_some_and(|to| !leads(to)),
             recovery: state.recovery(dir, sound, quick),
             chains: chains.collect(),
@@ -140,8 +155,24 @@ impl Mender {
     fn rollback(&self, to: Option<u64>) -> Option<Remedy> {
         let to = to?;
         let undo = if self.log_is_broken { " --undo-deletes" } else { "" };
-        let loses = self.losses.after(to, self.log_is_broken);
+        let loses = self.by_sizes(self.losses.after(to, self.log_is_broken));
         Some(Remedy::new(self.command("rollback", &format!(" --to {to}{undo}")), loses))
+    }
+
+    /// A loss, as far as it is known.
+    fn by_sizes(&self, loses: Option<String>) -> Option<String> {
+        if !self.quick {
+            return loses;
+        }
+        let loses = loses.unwrap_or_else(|| "nothing".to_owned());
+        Some(format!("{loses}; by the sizes of the files: a full look may find more"))
+    }
+
+    /// Whether the current generation was made from one, as far as files tell. Where CURRENT is
+    /// lost with its number, one above all files may have been current.
+    fn is_in_line(&self, generation: u64) -> bool {
+        let may_be_current = self.number.is_none() && generation > self.newest;
+        self.made_from.contains(&generation) || may_be_current
     }
 
     fn recover(&self) -> Option<Remedy> {
@@ -149,20 +180,22 @@ impl Mender {
         Some(Remedy {
             command: self.command("recover", " --yes"),
             steps: report.steps.clone(),
-            loses: (!report.loses.is_empty()).then(|| report.loses.join("; ")),
+            loses: self.by_sizes((!report.loses.is_empty()).then(|| report.loses.join("; "))),
         })
     }
 
-    /// A backup of each chain: one of the current generation; else the newest of a generation up to
-    /// it; else the newest.
+    /// A backup of each chain: one of the current generation; else the newest of a generation that
+    /// it was made from; else the newest of one up to it; else the newest.
     fn restores(&self) -> Vec<Way> {
         let most = self.number.unwrap_or(u64::MAX);
         let way = |(chain, backups): &(PathBuf, Vec<Backup>)| {
             let newest = backups.last()?;
             let is_same = |backup: &&Backup| backup.current.trim() == self.line.trim();
             let same = backups.iter().rev().find(is_same);
-            let before = || backups.iter().rev().find(|backup| backup.generation <= most);
-            let backup = same.or_else(before).unwrap_or(newest);
+            let up_to = || backups.iter().rev().filter(|backup| backup.generation <= most);
+            let in_line = || up_to().find(|backup| self.is_in_line(backup.generation));
+            let before = || up_to().next();
+            let backup = same.or_else(in_line).or_else(before).unwrap_or(newest);
             // By its number: a newer one may be there that cannot be read.
             let command = format!(
                 "ocelli restore {} {} --backup {} --force",
@@ -176,17 +209,24 @@ impl Mender {
             };
             let generation = backup.generation;
             let which = format!("generation {generation}, which backup {} has{at}", backup.number);
+            let in_line = self.is_in_line(generation);
             let loses = match (same, generation <= most) {
                 (Some(_), _) => None,
-                (None, true) => Some(format!(
+                (None, true) if in_line => Some(format!(
                     "all that was done after {which}; rows that were deleted since come back"
+                )),
+                (None, true) => Some(format!(
+                    "all that was done after {which}; no file tells that the index was made from \
+                     it: it may have been rolled back from: look at it before you serve it; rows \
+                     that were deleted since come back"
                 )),
                 (None, false) => Some(format!(
                     "what generation {most} had; {which}, was rolled back from, or never became \
                      current: look at it before you serve it"
                 )),
             };
-            Some(Way { generation, is_same: same.is_some(), remedy: Remedy::new(command, loses) })
+            let (is_same, remedy) = (same.is_some(), Remedy::new(command, loses));
+            Some(Way { generation, is_same, in_line, remedy })
         };
         self.chains.iter().filter_map(way).collect()
     }
@@ -219,7 +259,7 @@ impl Mender {
             .restores()
             .into_iter()
             .filter(|way| !(way.is_same && has_file))
-            .partition(|way| way.generation <= most);
+            .partition(|way| way.is_same || (way.in_line && way.generation <= most));
         let is_newer =
             |way: &Way| way.is_same || self.back.is_none_or(|back| way.generation > back);
         let (newer, older): (Vec<Way>, Vec<Way>) = before.into_iter().partition(is_newer);

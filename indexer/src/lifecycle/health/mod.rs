@@ -141,7 +141,8 @@ pub fn examine(
     let sound = sound(&dir, &state, &faults);
     let mender = Mender::new(&dir, &state, &sound, options.quick);
     let mut findings = Vec::new();
-    findings.extend(of_current(root, &state, &mender));
+    let whole = (sound.is_empty() && !options.quick).then(|| state.whole(&dir, &faults)).flatten();
+    findings.extend(of_current(root, &state, whole, &mender));
     for (number, error) in &faults {
         findings.push(of_fault(&dir, &state, (*number, error), &mender));
     }
@@ -170,8 +171,9 @@ fn sound(dir: &IndexDir, state: &State, faults: &[(u64, IndexError)]) -> Vec<u64
         .map(|&(number, _)| number)
         .collect();
     let is_sound = |number: &u64, generation: &Generation| {
-        let needed = References::of(dir, generation).paths(dir.root());
-        !unsound.contains(number) && needed.is_disjoint(&bad) && state.is_open(generation)
+        let needed = References::of(dir, generation);
+        let is_whole = needed.opens && needed.paths(dir.root()).is_disjoint(&bad);
+        !unsound.contains(number) && is_whole && state.is_open(generation)
     };
     let sound = state.readable.iter().filter(|(number, found)| is_sound(number, found));
     sound.map(|(&number, _)| number).collect()

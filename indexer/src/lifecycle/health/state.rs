@@ -9,6 +9,7 @@ use ocelli_index::{
 
 use super::HealthOptions;
 use super::files::References;
+use crate::lifecycle::backup::{Backup, BackupFile};
 use crate::lifecycle::recover;
 use crate::lifecycle::remains;
 use crate::lifecycle::verify::prove;
@@ -94,6 +95,32 @@ impl State {
     pub(super) fn is_open(&self, generation: &Generation) -> bool {
         self.current().is_some_and(|current| current.number == generation.number)
             || generation.shards.iter().all(|shard| !self.erased.contains(&shard.name))
+    }
+
+    /// The shards without a fault of the generation that stands for a lost one, in a phrase.
+    pub(super) fn whole(&self, dir: &IndexDir, faults: &[(u64, IndexError)]) -> Option<String> {
+        let from = self.stand_in()?;
+        let bad: BTreeSet<&Path> = faults.iter().filter_map(|(_, error)| error.path()).collect();
+        let is_whole =
+            |name: &str| dir.shard_path(name).is_ok_and(|path| !bad.contains(path.as_path()));
+        let whole = from.shards.iter().filter(|shard| is_whole(&shard.name));
+        let (count, rows) = whole.fold((0, 0), |(n, rows), shard| (n + 1, rows + shard.rows));
+        (count > 0).then(|| {
+            format!(
+                "of generation {}, {count} of {} have no fault, with {} of {}, deleted ones \
+                 included: keep a copy of the directory before anything else",
+                from.number,
+                ocelli_text::counted(from.shards.len() as u64, "shard"),
+                ocelli_text::thousands(rows),
+                ocelli_text::counted(from.rows(), "row")
+            )
+        })
+    }
+
+    /// Whether a backup has a shard with erased rows.
+    pub(super) fn holds_erased(&self, backup: &Backup) -> bool {
+        let name = |file: &BackupFile| file.name.strip_prefix("shards/").map(str::to_owned);
+        backup.files.iter().filter_map(name).any(|name| self.erased.contains(&name))
     }
 
     /// What `ocelli recover` would do, where it would do something.

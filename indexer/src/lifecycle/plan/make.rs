@@ -157,7 +157,11 @@ pub fn plan_build(
 
 /// Rows come beside those of an index under its model only.
 fn check_model(index: &IndexDir, model: &Model) -> Result<()> {
-    let current = index.current()?.ok_or_else(|| {
+    let current = index.current()?;
+    if current.is_none() {
+        index.refuse_lost_current()?;
+    }
+    let current = current.ok_or_else(|| {
         Error::Invalid(format!(
             "{}: the index has no generation yet; expected one to add rows to",
             index.root().display()

@@ -111,6 +111,8 @@ pub(super) fn plan(root: &Path, quick: bool) -> Result<Plan> {
     };
     let known = plan.read_log(&remains)?;
     plan.keep_shards(&remains, &model, &known, quick)?;
+    let shards = plan.kept.iter().map(|kept| &kept.shard);
+    plan.dir.require_codecs(&plan.base.model, shards)?;
     plan.mend_log(&known)?;
     plan.note_ids(&remains)?;
     Ok(plan)

@@ -163,8 +163,19 @@ impl Reader {
 
     #[cold]
     fn broken(&self) -> Error {
-        let trailer = self.map.bytes().len() - TRAILER_BYTES;
-        self.map.mark(trailer as u64);
+        let len = self.map.bytes().len();
+        // A page that is refused in a file of its size: the system failed to read it. That says
+        // nothing of the bytes, and a file that was cut is shorter.
+        if let Some(offset) = self.map.fault()
+            && std::fs::metadata(&self.path).is_ok_and(|found| found.len() >= len as u64)
+        {
+            let cause = std::io::Error::other(format!(
+                "offset {offset} cannot be read any more, though the file has its size: the disk \
+                 failed, or the way to it; look after it and open the file again"
+            ));
+            return Error::io(&self.path, "read", cause);
+        }
+        self.map.mark((len - TRAILER_BYTES) as u64);
         let offset = self.map.fault().unwrap_or_default();
         Error::corrupt(
             &self.path,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::{FileKind, MappedLimit, SectionKind, Writer};
 use super::*;
+use crate::base::error::FileTrouble;
 use crate::base::hash::Hash;
 use ocelli_test_support::step;
 
@@ -38,6 +39,27 @@ fn a_limit_of_mapped_pages_changes_nothing_that_is_read() {
     r.verify().unwrap();
     r.intact().unwrap();
     drop(limit);
+}
+
+/// A page that the system does not give, in a file of its size, is no damage; in one that was cut,
+/// it is.
+#[test]
+fn a_page_that_is_refused_is_not_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = sample(dir.path());
+    let r = Reader::open(&path, FileKind::Part).unwrap();
+    r.verify().unwrap();
+    // What the handler of the signal does.
+    r.map.mark(8192);
+    for error in [r.intact().unwrap_err(), r.verify().unwrap_err()] {
+        assert_eq!(error.trouble(), Some(FileTrouble::Refused), "{error}");
+        assert!(!error.is_lost() && error.to_string().contains("offset 8192"), "{error}");
+    }
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(8192).unwrap();
+    assert!(r.intact().unwrap_err().is_lost());
+    file.set_len(0).unwrap();
+    assert_eq!(r.intact().unwrap_err().trouble(), Some(FileTrouble::Damaged));
 }
 
 fn sample(folder: &Path) -> PathBuf {

@@ -21,17 +21,17 @@ fn number(dir: &IndexDir) -> u64 {
     dir.current().unwrap().unwrap().number
 }
 
-fn first_remedies(root: &Path) -> Vec<Remedy> {
+pub(super) fn first_remedies(root: &Path) -> Vec<Remedy> {
     let report = whole(root);
     assert!(!report.is_usable(), "{report:#?}");
     report.findings[0].mend.clone()
 }
 
-fn commands(remedies: &[Remedy]) -> Vec<&str> {
+pub(super) fn commands(remedies: &[Remedy]) -> Vec<&str> {
     remedies.iter().map(|remedy| remedy.command.as_str()).collect()
 }
 
-fn lose(dir: &IndexDir, number: u64) {
+pub(super) fn lose(dir: &IndexDir, number: u64) {
     fs::remove_file(dir.root().join(format!("generations/{number}.json"))).unwrap();
 }
 

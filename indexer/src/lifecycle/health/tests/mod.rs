@@ -1,3 +1,4 @@
+mod both;
 mod lost;
 
 use std::fs;
@@ -326,25 +327,32 @@ fn a_broken_delete_log_is_named() {
     }
 }
 
-/// Builds an index of parts.
-fn build_anew(out: &Path) {
-    let tmp = tempfile::tempdir().unwrap();
-    let path = tmp.path().join("a.part");
+/// A part of this many rows.
+fn part_of(path: &Path, rows: u64) -> ocelli_index::Part {
     let model = model(0);
     let (kind, dtype) = (ocelli_index::PartKind::Descriptors, ocelli_index::Dtype::F32);
     let spec = &model.parts().spec;
-    let mut writer = ocelli_index::PartWriter::create(&path, kind, dtype, spec).unwrap();
-    for id in 0..ROWS {
-        writer.push(&format!("photo {id}"), None, &[id as f32, 1.0, 2.0, 3.0]).unwrap();
+    let mut writer = ocelli_index::PartWriter::create(path, kind, dtype, spec).unwrap();
+    for id in 0..rows {
+        writer.push(&format!("image {id}"), None, &[id as f32, 1.0, 2.0, 3.0]).unwrap();
     }
     writer.finish().unwrap();
-    let options = crate::BuildOptions {
+    ocelli_index::Part::open(path).unwrap()
+}
+
+fn build_options() -> crate::BuildOptions {
+    crate::BuildOptions {
         shards: 1,
         threads: 1,
         dba: 0,
         on_duplicate: crate::OnDuplicate::Stop,
         memory_budget_bytes: 0,
-    };
-    let parts = [ocelli_index::Part::open(&path).unwrap()];
-    crate::build(&parts, &model, out, &options, &silent).unwrap();
+    }
+}
+
+/// Builds an index of parts.
+fn build_anew(out: &Path) {
+    let tmp = tempfile::tempdir().unwrap();
+    let parts = [part_of(&tmp.path().join("a.part"), ROWS)];
+    crate::build(&parts, &model(0), out, &build_options(), &silent).unwrap();
 }
