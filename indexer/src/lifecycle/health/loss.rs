@@ -190,8 +190,8 @@ fn listed<'a>(numbers: impl Iterator<Item = &'a u64>) -> String {
     numbers.map(u64::to_string).collect::<Vec<String>>().join(", ")
 }
 
-/// The traces of a generation above all whose files are there, in a phrase: its number in the delete
-/// log or a backup, or ids that no generation's file knows.
+/// The traces of a generation above all whose files are there, in a phrase: its number in the
+/// delete log or a backup, or ids that no generation's file knows.
 fn later(dir: &IndexDir, state: &State, lost: &LostCurrent) -> Option<String> {
     let newest = state.numbers.last().copied().unwrap_or(0);
     let known = state.readable.values().map(|found| found.next_id).max().unwrap_or(0);
@@ -206,8 +206,8 @@ fn later(dir: &IndexDir, state: &State, lost: &LostCurrent) -> Option<String> {
     };
     Some(format!(
         "all that was done after generation {newest}, if a later one was current: {trace}; its \
-         file is lost, unless the change was stopped before it became current; rows that it deleted \
-         come back"
+         file is lost, unless the change was stopped before it became current; rows that it \
+         deleted come back"
     ))
 }
 
