@@ -91,8 +91,13 @@ fn kill_and_look(seed: u8, after: Duration, states: &[State]) {
     let holds = |state: &&State| {
         state.rows.len() as u64 == rows
             && state.rows.iter().all(|(&id, row)| {
-                let found = snapshot.find_id(id).unwrap();
-                found.is_some_and(|found| snapshot.key(found).unwrap() == row.key)
+                // A rebuild changes what rows decode to and nothing else.
+                let decodes_to =
+                    |x: &[f32]| x.iter().zip(&row.decoded).all(|(a, b)| (a - b).abs() < 1e-4);
+                snapshot.find_id(id).unwrap().is_some_and(|found| {
+                    snapshot.key(found).unwrap() == row.key
+                        && decodes_to(&snapshot.vector(found).unwrap())
+                })
             })
     };
     // The change that was under way is there wholly or not at all.
