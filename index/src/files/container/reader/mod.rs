@@ -167,7 +167,7 @@ impl Reader {
         // A page that is refused in a file of its size: the system failed to read it. That says
         // nothing of the bytes, and a file that was cut is shorter.
         if let Some(offset) = self.map.fault()
-            && std::fs::metadata(&self.path).is_ok_and(|found| found.len() >= len as u64)
+            && fs::metadata(&self.path).is_ok_and(|found| found.len() >= len as u64)
         {
             let cause = std::io::Error::other(format!(
                 "offset {offset} cannot be read any more, though the file has its size: the disk \
