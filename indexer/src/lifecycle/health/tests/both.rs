@@ -109,11 +109,12 @@ fn no_command_goes_on_without_current_where_generations_are() {
 /// CURRENT and the newest generation are written last, and may be lost together.
 #[test]
 fn traces_of_a_generation_above_all_files_are_told() {
-    let made: [(fn(&IndexDir), &str); 2] = [
+    type Made = (fn(&IndexDir), &'static str);
+    let cases: [Made; 2] = [
         (|dir| bury(dir, &[10]), "tells of generation 4"),
         (|dir| upsert(dir, shard(dir, &model(0), 7, 500, 9), 509), "ids up to 508"),
     ];
-    for (made, trace) in made {
+    for (made, trace) in cases {
         let (tmp, dir) = index();
         made(&dir);
         fs::remove_file(tmp.path().join("CURRENT")).unwrap();
