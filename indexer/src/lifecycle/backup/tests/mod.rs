@@ -1,7 +1,9 @@
 mod copies;
 mod damage;
+mod faults;
 mod lives;
 mod old;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
