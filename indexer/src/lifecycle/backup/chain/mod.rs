@@ -251,7 +251,7 @@ impl Chain {
         };
         let again = Reader::new(self).whole(&stored)?;
         if let Some(fault) = again.faults.first() {
-            return Err(Error::Invalid(format!("{}: {fault}", self.root.display())));
+            return Err(IndexError::corrupt(&self.root, fault.clone()).into());
         }
         // Nothing is left to what other versions of Ocelli make of a generation.
         let again: BTreeMap<&str, &BackupFile> =
