@@ -5,16 +5,17 @@ use std::mem::MaybeUninit;
 /// What a thread has read from disks, looked at from time to time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DiskReads {
-    blocks: i64,
+    /// As of the last look, if there was one.
+    blocks: Option<i64>,
 }
 
 impl DiskReads {
     /// Whether this thread has had anything read from a disk since the last look, by touching a
-    /// page of a mapped file or by asking for one. One system call, of some 100 ns. Where the
-    /// system does not count, the answer is no.
+    /// page of a mapped file or by asking for one. One system call, of some 100 ns. The first
+    /// answer is no, and so is every one where the system does not count.
     pub fn since_last_look(&mut self) -> bool {
         let blocks = blocks_read();
-        std::mem::replace(&mut self.blocks, blocks) != blocks
+        self.blocks.replace(blocks).is_some_and(|before| before != blocks)
     }
 }
 

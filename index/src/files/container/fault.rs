@@ -172,6 +172,8 @@ impl Mapped {
     /// What is in memory already is not read again. From now on, a page that is touched without
     /// having been asked for is read by itself: systems read up to 8 MiB around it otherwise.
     pub fn will_need(&self, range: Range<usize>) {
+        /// Bytes of one request. Linux cuts a longer one to what it reads ahead of a file.
+        const REQUEST: usize = 128 * 1024;
         if !self.is_file {
             return;
         }
@@ -179,7 +181,17 @@ impl Mapped {
         if !self.reads_pages.swap(true, Ordering::Relaxed) {
             let _ = self.map.advise(Advice::Random);
         }
-        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
+        for start in range.clone().step_by(REQUEST) {
+            let len = REQUEST.min(range.end - start);
+            let _ = self.map.advise_range(Advice::WillNeed, start, len);
+        }
+    }
+
+    /// Whether the system reads single pages of the file, unless they are asked for: whether
+    /// [`Self::will_need`] was ever called.
+    #[inline]
+    pub fn reads_pages(&self) -> bool {
+        self.reads_pages.load(Ordering::Relaxed)
     }
 
     /// Marks the mapping as the handler does.

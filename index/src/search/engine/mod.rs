@@ -57,6 +57,7 @@ use ocelli_vector::scan::BlockBounds;
 use ocelli_vector::{Level, Simd, prefetch_all};
 use smallvec::SmallVec;
 
+mod ask;
 mod bound;
 mod candidates;
 mod excluded;
@@ -71,6 +72,7 @@ mod survivors;
 mod tests;
 mod warm;
 
+use self::ask::Asked;
 pub(crate) use self::candidates::{Candidate, Candidates, Remember};
 pub(crate) use self::excluded::{Deleted, Excluded};
 pub use self::join::JoinCounts;
@@ -321,10 +323,8 @@ pub(crate) fn scan_one<'a>(
     buffers: &mut Buffers,
 ) -> Result<Vec<Hit>> {
     request.lists.iter().for_each(|l| target.shard.prefetch_list(l.0));
-    if buffers.reads_disk {
-        let lists = request.lists.iter().map(|l| l.0);
-        target.shard.will_need(lists, &mut buffers.ranges);
-    }
+    let mut asked = Asked::default();
+    asked.ahead_of(0, request.lists, |l| l.0, target, buffers);
     let mut scan = QueryScan::new(target, request);
     let (warm, rest) =
         request.lists.split_at(scan.warm_lists(request.lists, buffers.tuning.warm_rows)?);
@@ -336,6 +336,7 @@ pub(crate) fn scan_one<'a>(
     let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
     let mut ahead = of(0)?;
     for (place, &(_, base)) in (1..).zip(rest) {
+        asked.ahead_of(warm.len() + place, request.lists, |l| l.0, target, buffers);
         let Some(list) = ahead else { break };
         ahead = of(place)?;
         // The scan fetches a line for a line; what a longer list has beyond that is asked for here.
@@ -383,8 +384,7 @@ pub(crate) fn scan_batch<'a>(
         let tile = first..(first + SCAN_TILE).min(scans.len());
         if buffers.reads_disk {
             let warm = tile.clone().flat_map(|i| &requests[i].lists[..warm[i]]);
-            let alone = tile.clone().flat_map(|i| plan.alone(i));
-            target.shard.will_need(warm.chain(alone).map(|l| l.0), &mut buffers.ranges);
+            target.shard.will_need(warm.map(|l| l.0), &mut buffers.ranges);
         }
         for i in tile.clone() {
             let (lists, rest) = requests[i].lists.split_at(warm[i]);
@@ -432,9 +432,12 @@ fn in_turn<'a>(
             *chain = links.len() as u32 - 1;
         }
     }
+    let mut asked = Asked::default();
+    asked.ahead_of(0, &order, |&l| l, target, buffers);
     let of = |place: usize| order.get(place).map(|&l| ShardList::of(target, l)).transpose();
     let mut ahead = of(0)?;
     for (place, &number) in (1..).zip(&order) {
+        asked.ahead_of(place, &order, |&l| l, target, buffers);
         let Some(list) = ahead else { break };
         ahead = of(place)?;
         // The first query of a list fetches the next list; for the others that is done.

@@ -7,15 +7,13 @@
 
 use ocelli_vector::interleaved::{self, MAX_LANES};
 
+use super::ask::Asked;
 use super::bound::ListBound;
 use super::lanes::threshold;
 use super::list::ShardList;
 use super::query::{QueryScan, is_set};
 use super::{Buffers, Request, Sharing, Target};
 use crate::base::error::Result;
-
-/// Lists that are asked for at a time, where they are read from the disk.
-const ASKED_LISTS: usize = 64;
 
 /// A query that wants a list, and the part of the score that the list's centroid decides.
 #[derive(Clone, Copy)]
@@ -117,14 +115,13 @@ impl Plan {
             return Ok(());
         }
         let units = self.units(target, scans, buffers)?;
+        let mut asked = Asked::default();
+        asked.ahead_of(0, &self.lists, |l| l.0, target, buffers);
         let of = |i: usize| self.lists.get(i).map(|l| ShardList::of(target, l.0)).transpose();
         let mut ahead = of(0)?;
         let mut start = 0;
         for (i, &(_, end)) in self.lists.iter().enumerate() {
-            if buffers.reads_disk && i.is_multiple_of(ASKED_LISTS) {
-                let soon = self.lists[i..].iter().take(2 * ASKED_LISTS);
-                target.shard.will_need(soon.map(|list| list.0), &mut buffers.ranges);
-            }
+            asked.ahead_of(i + 1, &self.lists, |l| l.0, target, buffers);
             let Some(list) = ahead else { break };
             ahead = of(i + 1)?;
             let mut next = ahead.map_or(&[][..], |next| next.codes);

@@ -29,7 +29,7 @@ use crate::spec::DescriptorSpec;
 
 const LENGTHS: [usize; 14] = [0, 0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 130, 300, 1200];
 
-fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
+pub(super) fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-scale..scale)).collect()
 }
 
@@ -60,7 +60,7 @@ fn model(rng: &mut ChaCha8Rng) -> Model {
 }
 
 /// Two shards of random codes, some of them repeated, some rows deleted.
-fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
+pub(super) fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
     let model = model(rng);
     let p = model.parts();
     let dir = IndexDir::create(root).unwrap();

@@ -13,6 +13,9 @@ const PROGRAM_BYTES: f64 = 64e6;
 /// The numbers of the 256 centroids near one.
 const NEIGHBOURS_BYTES: f64 = 1024.0;
 
+/// Rows for each list that k-means looks at: of more it takes a sample.
+const ROWS_PER_LIST: u64 = 256;
+
 /// The cost of training a model.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct TrainCost {
@@ -40,11 +43,20 @@ pub fn train(shape: &Shape, rows: u64, niter: u64, threads: u64) -> TrainCost {
     let books_ns = coordinates * (shape.nlist as f64 * FIRST_NS + words * BOOK_NS);
     let read_ns = rows as f64 * shape.dim as f64 * READ_NS;
     let core_seconds = (coarse_ns + books_ns + read_ns) / 1e9;
-    // The rows and those of a half; where each belongs; neighbours of the centroids.
-    let copies = if is_cross_fitted(rows as usize, &options) { 1.5 } else { 1.0 };
-    let row_bytes = copies * 4.0 * shape.dim as f64 + ASSIGNED_BYTES;
+    // The rows and those of a half, or of a sample; where each belongs; neighbours of the
+    // centroids.
+    let seen = shape.nlist.saturating_mul(ROWS_PER_LIST);
+    let more = if is_cross_fitted(rows as usize, &options) {
+        rows / 2
+    } else if seen < rows {
+        seen
+    } else {
+        0
+    };
+    let floats = (rows + more) as f64 * shape.dim as f64;
+    let assigned = rows as f64 * ASSIGNED_BYTES;
     let neighbours = met.choices.min(1.0) * shape.nlist as f64 * NEIGHBOURS_BYTES;
-    let memory = PROGRAM_BYTES + rows as f64 * row_bytes + neighbours + shape.model_bytes();
+    let memory = PROGRAM_BYTES + 4.0 * floats + assigned + neighbours + shape.model_bytes();
     TrainCost {
         seconds: core_seconds / threads.max(1) as f64,
         core_seconds,

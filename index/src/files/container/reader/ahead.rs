@@ -18,7 +18,7 @@ impl Reader {
             *range = range.start.min(data_bytes)..range.end.min(data_bytes);
             let tiles =
                 range.start as usize / TILE_BYTES..(range.end as usize).div_ceil(TILE_BYTES);
-            if !range.is_empty() && tiles.clone().any(|tile| !self.is_ready(tile)) {
+            if !range.is_empty() && tiles.clone().any(|tile| !self.is_proven(tile)) {
                 let end = (tiles.end * TILE_BYTES) as u64;
                 *range = (tiles.start * TILE_BYTES) as u64..end.min(data_bytes);
             }
@@ -27,6 +27,12 @@ impl Reader {
         joined(ranges, |range| {
             self.map.will_need(start + range.start as usize..start + range.end as usize);
         });
+    }
+
+    /// Whether anything was asked for.
+    #[cfg(test)]
+    pub(crate) fn was_asked(&self) -> bool {
+        self.map.reads_pages()
     }
 }
 

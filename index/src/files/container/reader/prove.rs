@@ -87,6 +87,11 @@ impl Reader {
         is_set(&self.ready, tile)
     }
 
+    /// Whether the checksum of a tile was right.
+    pub(super) fn is_proven(&self, tile: usize) -> bool {
+        is_set(&self.proven, tile)
+    }
+
     /// Counts a tile that was touched, where mapped pages have a limit.
     fn count(&self) {
         if !resident::is_limited() {
@@ -102,6 +107,10 @@ impl Reader {
     /// that is only work.
     #[inline(never)]
     pub(super) fn prove(&self, first: usize, last: usize) -> Result<()> {
+        if self.map.reads_pages() {
+            let end = ((last + 1) * TILE_BYTES).min(self.footer.data_bytes as usize);
+            self.map.will_need(self.range.start + first * TILE_BYTES..self.range.start + end);
+        }
         for tile in first..=last {
             if self.is_ready(tile) {
                 continue;
