@@ -100,7 +100,7 @@ fn what_is_not_lost_is_not_left_out() {
             fs::write(path, &good).unwrap();
         }
     }
-    // A generation that gave none can be left out. Where the chain loses one that did, this is said.
+    // Where the chain loses a generation that gave ids, this is said.
     back_up(tmp.path(), chain.path());
     let files = &backups(chain.path()).unwrap()[0].files;
     let file = files.iter().find(|file| file.name == "generations/4.json").unwrap();
