@@ -120,7 +120,7 @@ fn text(r: &BackupReport) -> String {
         text += &format!("written again: {healed}\n");
     }
     for unreadable in &r.unreadable {
-        text += &format!("a backup is lost: {unreadable}\n");
+        text += &format!("an earlier backup cannot be read: {unreadable}\n");
     }
     for left_out in &r.left_out {
         text += &format!("left out: {left_out}\n");

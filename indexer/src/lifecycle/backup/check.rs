@@ -144,11 +144,11 @@ pub fn check(target: &Path, threads: usize, progress: ProgressFn<'_>) -> Result<
             objects[place].1.push(backup.number);
         }
     }
-    let total = objects.iter().map(|(file, _)| file.bytes).sum();
+    let total = objects.iter().map(|(file, _)| file.bytes).fold(0, u64::saturating_add);
     let done = AtomicU64::new(0);
     let prove = |(file, numbers): &(&BackupFile, Vec<u64>)| {
         let outcome = chain.copy(file, |_| Ok(()));
-        let done = done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes;
+        let done = done.fetch_add(file.bytes, Ordering::Relaxed).saturating_add(file.bytes);
         progress(Progress { stage: "check", done, total });
         let text: Vec<String> = numbers.iter().map(u64::to_string).collect();
         let line = |error: Error| format!("{error} (backup {})", text.join(", "));
@@ -173,7 +173,12 @@ pub fn check(target: &Path, threads: usize, progress: ProgressFn<'_>) -> Result<
 ///
 /// # Errors
 /// No threads; a folder that cannot be read.
-pub(super) fn newest_whole(chain: &Chain, but: u64, threads: usize) -> Result<Option<u64>> {
+pub(super) fn newest_whole(
+    chain: &Chain,
+    but: u64,
+    threads: usize,
+    progress: ProgressFn<'_>,
+) -> Result<Option<u64>> {
     let mut reader = Reader::new(chain);
     let mut proven: BTreeMap<Hash, bool> = BTreeMap::new();
     let pool = pool(threads)?;
@@ -184,7 +189,14 @@ pub(super) fn newest_whole(chain: &Chain, but: u64, threads: usize) -> Result<Op
         }
         let new = backup.files.iter().filter(|file| !proven.contains_key(&file.sha256));
         let new: Vec<&BackupFile> = new.collect();
-        let prove = |file: &&BackupFile| (file.sha256, chain.copy(file, |_| Ok(())).is_ok());
+        let total = new.iter().map(|file| file.bytes).sum();
+        let done = AtomicU64::new(0);
+        let prove = |file: &&BackupFile| {
+            let is_whole = chain.copy(file, |_| Ok(())).is_ok();
+            let done = done.fetch_add(file.bytes, Ordering::Relaxed).saturating_add(file.bytes);
+            progress(Progress { stage: "prove another backup", done, total });
+            (file.sha256, is_whole)
+        };
         let found: Vec<(Hash, bool)> = pool.install(|| new.par_iter().map(prove).collect());
         proven.extend(found);
         if backup.files.iter().all(|file| proven.get(&file.sha256) == Some(&true)) {

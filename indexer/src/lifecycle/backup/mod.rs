@@ -19,9 +19,10 @@
 //!
 //! The index is known by a hash that its first backup derives from the oldest generation's file,
 //! and keeps in the index directory, in `backups.json`, beside the folders of its chains and the
-//! newest backup of each. A copy of an index has the same hash; it is told apart by its history: a
-//! directory goes on with a chain only if it made the newest backup, or has that backup's
-//! generation, or came from the chain by a restoration since.
+//! backups that it made. Where that is lost, a generation that both have proves that a chain is of
+//! the index. A copy of an index is told apart by its history: a directory goes on with a chain
+//! only if it made the newest backup, or its current generation was made from that backup's, or it
+//! came from the chain by a restoration since.
 
 mod chain;
 mod check;
@@ -41,9 +42,9 @@ use ocelli_index::{Hash, IndexDir};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::chain::{Chain, Object, Reader, is_loss, number_of};
+use self::chain::{Chain, Object, Reader, is_damage, number_of};
 use self::known::Seen;
-use self::state::State;
+use self::state::{State, is_gone};
 use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, Result};
 
@@ -127,10 +128,11 @@ pub struct BackupReport {
     /// Objects that earlier backups need and that were damaged or lost: they were written again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub healed: Vec<String>,
-    /// Lists of earlier backups that cannot be read: these backups are lost.
+    /// Lists of earlier backups that cannot be read, and why. Those that are damaged are lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
-    /// Generations that were left out, each with the reason: files of theirs are damaged or gone.
+    /// Generations that were left out, each with the reason: files of theirs are damaged or gone,
+    /// or hold rows that were erased.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
     /// Wall time.
@@ -181,15 +183,19 @@ pub fn backup_with(
     IndexDir::open(root)?;
     let chain = Chain::create(target)?;
     let _alone = chain.alone()?;
-    let state = State::read(root)?;
+    let mut state = State::read(root)?;
     let index = known::claim(root, &state, &chain)?;
     known::refuse_other_history(root, &state, &chain, target)?;
     chain.place(&state.generations())?;
-    let copied = copy_missing(root, &state, &chain, options, progress)?;
+    let (copied, damaged) = copy_missing(root, &state, &chain, options, progress)?;
+    let written_bytes = copied.values().flatten().map(|copied| copied.written).sum();
+    state.leave_out(root, &damaged)?;
     let files: Vec<BackupFile> = state.files.iter().map(|(file, _)| file.clone()).collect();
+    let copied: Vec<Option<&Copied>> =
+        files.iter().map(|file| copied.get(&file.name).and_then(Option::as_ref)).collect();
     let last = newest(&chain)?;
-    let is_new = |copied: &&Copied| !matches!(copied.why, Why::Named);
-    let new_bytes = |(file, copied): (&BackupFile, &Option<Copied>)| {
+    let is_new = |copied: &&&Copied| !matches!(copied.why, Why::Named);
+    let new_bytes = |(file, copied): (&BackupFile, &Option<&Copied>)| {
         copied.as_ref().filter(is_new).map(|_| file.bytes)
     };
     let mut report = BackupReport {
@@ -202,10 +208,10 @@ pub fn backup_with(
         bytes: files.iter().map(|file| file.bytes).sum(),
         new_files: copied.iter().flatten().filter(is_new).count(),
         new_bytes: files.iter().zip(&copied).filter_map(new_bytes).sum(),
-        written_bytes: copied.iter().flatten().map(|copied| copied.written).sum(),
+        written_bytes,
         healed: healed(&files, &copied, last.as_ref()),
         unreadable: chain.unreadable()?,
-        left_out: state.left_out,
+        left_out: state.left_out(),
         seconds: 0.0,
     };
     let new = Backup {
@@ -218,26 +224,41 @@ pub fn backup_with(
         time_ms: options.time_ms,
         faults: Vec::new(),
     };
+    let current = Some(new.current.trim_end().to_owned());
+    let seen = |backup, begun| Seen { backup, current: current.clone(), begun };
     match last.filter(|last| last.is_same(&new)) {
         Some(same) => (report.backup, report.new) = (same.number, false),
         None => {
-            let (number, bytes) = chain.publish(&new)?;
+            let number = chain.next_number(known::last_number(root, target)?)?;
+            // If this is killed once the list is there, the backup is still known as one's own.
+            known::remember(root, index, target, Some(seen(number, true)))?;
+            let published = chain.publish(&new, number);
+            let (number, bytes) = published.map_err(|error| without_quick(error, options))?;
             report.written_bytes += bytes;
             report.backup = number;
         }
     }
-    // Not before: what was never there is not known.
-    let current = Some(new.current.trim_end().to_owned());
-    known::remember(root, index, target, Some(Seen { backup: report.backup, current }))?;
+    known::remember(root, index, target, Some(seen(report.backup, false)))?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Says what helps where a quick backup finds damage while it writes its list.
+fn without_quick(error: Error, options: &BackupOptions) -> Error {
+    if !options.quick || !is_damage(&error) {
+        return error;
+    }
+    Error::Invalid(format!(
+        "{error}; run it without --quick: then files of the chain that are damaged are written \
+         again"
+    ))
 }
 
 /// The newest backup of a chain; none if it cannot be read.
 fn newest(chain: &Chain) -> Result<Option<Backup>> {
     let Some(number) = chain.numbers()?.pop() else { return Ok(None) };
     match Reader::new(chain).read(number) {
-        Err(error) if is_loss(&error) => Ok(None),
+        Err(error) if is_damage(&error) => Ok(None),
         done => done.map(Some),
     }
 }
@@ -258,14 +279,18 @@ struct Copied {
     why: Why,
 }
 
-/// Copies the files that a chain lacks, or has damaged; none for the others.
+/// What became of the files of an index, by name: the copy, none where the chain has the file; and
+/// what is wrong with those that cannot be copied since they are damaged in the index.
+type Outcome = (BTreeMap<String, Option<Copied>>, BTreeMap<String, String>);
+
+/// Copies the files that a chain lacks, or has damaged.
 fn copy_missing(
     root: &Path,
     state: &State,
     chain: &Chain,
     options: &BackupOptions,
     progress: ProgressFn<'_>,
-) -> Result<Vec<Option<Copied>>> {
+) -> Result<Outcome> {
     let total = state.files.iter().map(|(file, _)| file.bytes).sum();
     let done = AtomicU64::new(0);
     let copy = |(file, opened): &(BackupFile, File)| {
@@ -283,13 +308,27 @@ fn copy_missing(
     };
     let copied: Vec<Result<Option<Copied>>> =
         pool(options.threads)?.install(|| state.files.par_iter().map(copy).collect());
-    copied.into_iter().collect()
+    let (mut there, mut damaged) = (BTreeMap::new(), BTreeMap::new());
+    for ((file, _), outcome) in state.files.iter().zip(copied) {
+        match outcome {
+            Ok(copied) => {
+                there.insert(file.name.clone(), copied);
+            }
+            Err(Error::Index(error))
+                if is_gone(&error) && error.path() == Some(root.join(&file.name).as_path()) =>
+            {
+                damaged.insert(file.name.clone(), error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((there, damaged))
 }
 
 /// Objects that were damaged, or lost though the backup before needs them.
-fn healed(files: &[BackupFile], copied: &[Option<Copied>], last: Option<&Backup>) -> Vec<String> {
+fn healed(files: &[BackupFile], copied: &[Option<&Copied>], last: Option<&Backup>) -> Vec<String> {
     let needed = |file: &BackupFile| last.is_some_and(|last| last.files.contains(file));
-    let line = |(file, copied): (&BackupFile, &Option<Copied>)| match &copied.as_ref()?.why {
+    let line = |(file, copied): (&BackupFile, &Option<&Copied>)| match &(*copied)?.why {
         Why::Damaged(what) => Some(format!("{}: was damaged: {what}", file.name)),
         Why::Missing => needed(file).then(|| format!("{}: was lost", file.name)),
         Why::Named => None,
@@ -297,10 +336,20 @@ fn healed(files: &[BackupFile], copied: &[Option<Copied>], last: Option<&Backup>
     files.iter().zip(copied).filter_map(line).collect()
 }
 
+/// A path without links, as far as there is something.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).map_err(Error::io("look at", path))?;
+    for known in path.ancestors() {
+        if let (Ok(resolved), Ok(rest)) = (known.canonicalize(), path.strip_prefix(known)) {
+            return Ok(resolved.join(rest));
+        }
+    }
+    Ok(path)
+}
+
 /// A chain within its index would be backed up itself, and lost with it.
 fn refuse_nested(root: &Path, target: &Path) -> Result<()> {
-    let whole = |path: &Path| std::path::absolute(path).map_err(Error::io("look at", path));
-    let (inside, outside) = (whole(target)?, whole(root)?);
+    let (inside, outside) = (resolved(target)?, resolved(root)?);
     match inside.starts_with(&outside) {
         true => Err(Error::Invalid(format!(
             "{}: the folder of backups is within the index {}: expected one elsewhere, best on \

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ocelli_index::container::{AtomicFile, write_atomically};
-use ocelli_index::{IndexDir, LocalStorage, Storage};
+use ocelli_index::{Error as IndexError, IndexDir, LocalStorage, Storage};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::chain::{Chain, Reader, is_loss, number_of};
+use super::chain::{Chain, Newest, Reader, is_damage, number_of};
 use super::known::Seen;
 use super::{Backup, BackupFile, check, known, state};
 use crate::threads::pool;
@@ -27,8 +27,8 @@ pub struct RestoreOptions {
     /// CURRENT stays if the generation that it names can be read: files that were lost come back,
     /// and what was committed since the backup stays.
     pub keep_current: bool,
-    /// Earlier generations that need a file which the chain has lost are left out. Without it, such
-    /// a backup is refused.
+    /// Generations that need a file which the chain has lost are left out, but for the current one.
+    /// Without it, such a backup is refused.
     pub leave_out_damaged: bool,
     /// Threads; 0: one per core.
     pub threads: usize,
@@ -74,10 +74,13 @@ pub fn restore(
     let start = Instant::now();
     let chain = Chain::open(target)?;
     refuse_nested(target, root)?;
-    let mut backup = select(&chain, options)?;
-    check_place(root, &backup, options.force)?;
+    // What another copy adds meanwhile is of another history.
+    let newest = chain.newest()?;
+    let again = Again { chain: &chain, options, force: options.force, progress };
+    let mut backup = select(&again)?;
+    check_place(root, &chain, &backup, options.force)?;
     refuse_erased(root, &backup)?;
-    if options.keep_current {
+    if options.keep_current && kept(root)?.is_some() {
         refuse_other_line(root, &backup)?;
     }
     let storage = LocalStorage::new(root);
@@ -91,6 +94,7 @@ pub fn restore(
     let _guard = storage.guard(false)?;
     let total = backup.files.iter().map(|file| file.bytes).sum();
     let way = Way { chain: &chain, root, total, done: AtomicU64::new(0), options, progress };
+    let again = Again { force: true, ..again };
     // What generations name comes before them.
     let (mut written, damaged) = way.bring(&backup, |name| number_of(name).is_none())?;
     let mut left_out = backup.faults.clone();
@@ -99,15 +103,15 @@ pub fn restore(
         let what = damaged.values().cloned().collect::<Vec<String>>().join("; ");
         (backup, left_out) = match left {
             Ok((kept, left)) if options.leave_out_damaged => (kept, [left_out, left].concat()),
-            left => return Err(refused(&chain, &backup, &what, left.is_ok(), options)),
+            left => return Err(again.refused(&backup, &what, left.is_ok())),
         };
     }
     let (more, damaged) = way.bring(&backup, |name| number_of(name).is_some())?;
     written.extend(more);
     if let Some(what) = damaged.values().next() {
-        return Err(refused(&chain, &backup, what, false, options));
+        return Err(again.refused(&backup, what, false));
     }
-    let current = finish(&chain, target, root, &backup, options)?;
+    let current = finish(newest, target, root, &backup, options)?;
     Ok(RestoreReport {
         index: root.to_owned(),
         backup: backup.number,
@@ -120,55 +124,68 @@ pub fn restore(
     })
 }
 
+/// What is said where a backup cannot be restored.
+#[derive(Clone, Copy)]
+struct Again<'a> {
+    chain: &'a Chain,
+    options: &'a RestoreOptions,
+    /// Whether the directory has files, or may have.
+    force: bool,
+    progress: ProgressFn<'a>,
+}
+
+impl Again<'_> {
+    /// Says why a backup cannot be restored, and which one can, with the options that this takes.
+    fn no_way(&self, number: u64, why: &str) -> String {
+        let Self { chain, options, progress, .. } = self;
+        let flags = [(self.force, " --force"), (options.keep_current, " --keep-current")];
+        let flags: String = flags.iter().filter(|flag| flag.0).map(|flag| flag.1).collect();
+        let way = match check::newest_whole(chain, number, options.threads, progress) {
+            Ok(Some(whole)) => {
+                format!("the newest backup that is whole is {whole}: --backup {whole}{flags}")
+            }
+            Ok(None) => "no other backup of the chain is whole".to_owned(),
+            Err(error) => format!("the other backups cannot be read: {error}"),
+        };
+        let root = chain.root().display();
+        format!("{root}: backup {number} cannot be restored as it was: {why}; {way}")
+    }
+
+    /// The error for a backup of which something is lost. `without` says that the current
+    /// generation needs none of it.
+    fn refused(&self, backup: &Backup, why: &str, without: bool) -> Error {
+        let mut text = self.no_way(backup.number, why);
+        if without {
+            text += &format!(
+                "; generation {}, which is current in it, needs nothing of that: \
+                 --leave-out-damaged{} leaves out the generations that do",
+                backup.generation,
+                if self.force { " --force" } else { "" }
+            );
+        }
+        Error::Invalid(text)
+    }
+}
+
 /// The backup that is restored.
-fn select(chain: &Chain, options: &RestoreOptions) -> Result<Backup> {
+fn select(again: &Again<'_>) -> Result<Backup> {
+    let Again { chain, options, .. } = again;
     let number = match options.backup {
         Some(number) => number,
         None => chain.numbers()?.pop().ok_or_else(|| {
             let what = format!("{}: the chain has no backup", chain.root().display());
-            Error::from(ocelli_index::Error::not_found(what))
+            Error::from(IndexError::not_found(what))
         })?,
     };
     match Reader::new(chain).read(number) {
         Ok(backup) if !backup.faults.is_empty() && !options.leave_out_damaged => {
-            Err(refused(chain, &backup, &backup.faults.join("; "), true, options))
+            Err(again.refused(&backup, &backup.faults.join("; "), true))
         }
-        Err(error) if is_loss(&error) => {
-            Err(Error::Invalid(no_way(chain, number, &error.to_string(), options)))
+        Err(error) if is_damage(&error) => {
+            Err(Error::Invalid(again.no_way(number, &error.to_string())))
         }
         done => done,
     }
-}
-
-/// Says why a backup cannot be restored, and which one can.
-fn no_way(chain: &Chain, number: u64, why: &str, options: &RestoreOptions) -> String {
-    let way = match check::newest_whole(chain, number, options.threads) {
-        Ok(Some(whole)) => format!("the newest backup that is whole is {whole}: --backup {whole}"),
-        Ok(None) => "no other backup of the chain is whole".to_owned(),
-        Err(error) => format!("the other backups cannot be read: {error}"),
-    };
-    let root = chain.root().display();
-    format!("{root}: backup {number} cannot be restored as it was: {why}; {way}")
-}
-
-/// The error for a backup of which something is lost. `without` says that the current generation
-/// needs none of it.
-fn refused(
-    chain: &Chain,
-    backup: &Backup,
-    why: &str,
-    without: bool,
-    options: &RestoreOptions,
-) -> Error {
-    let mut text = no_way(chain, backup.number, why, options);
-    if without {
-        text += &format!(
-            "; generation {}, which is current in it, needs nothing of that: \
-             --leave-out-damaged leaves out the earlier generations that do",
-            backup.generation
-        );
-    }
-    Error::Invalid(text)
 }
 
 /// The way of files from a chain into a directory.
@@ -213,25 +230,34 @@ impl Way<'_> {
     }
 }
 
+/// The number of the generation that is current in a directory; none where it is lost or damaged.
+///
+/// # Errors
+/// Files that may not or cannot be read, or that a later version of Ocelli wrote.
+fn kept(root: &Path) -> Result<Option<u64>> {
+    match IndexDir::open(root).and_then(|dir| dir.current()) {
+        Ok(current) => Ok(current.map(|current| current.number)),
+        Err(error) if state::is_gone(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Makes the generation of a backup current, or keeps the one that is, and writes down where the
 /// directory came from. Returns the generation that is current.
 fn finish(
-    chain: &Chain,
+    newest: Option<Newest>,
     target: &Path,
     root: &Path,
     backup: &Backup,
     options: &RestoreOptions,
 ) -> Result<u64> {
     let path = root.join("CURRENT");
-    let current = match options.keep_current {
-        true => IndexDir::open(root)?.current().ok().flatten().map(|current| current.number),
-        false => None,
-    };
+    let current = if options.keep_current { kept(root)? } else { None };
     if current.is_none() && fs::read(&path).ok().as_deref() != Some(backup.current.as_bytes()) {
         write_atomically(&path, backup.current.as_bytes())?;
     }
     // A directory that keeps its own generation comes from where it came from.
-    let newest = if current.is_none() { chain.newest()? } else { None };
+    let newest = newest.filter(|_| current.is_none());
     known::remember(root, backup.index, target, newest.map(Seen::of))?;
     Ok(current.unwrap_or(backup.generation))
 }
@@ -253,14 +279,15 @@ fn refuse_nested(target: &Path, root: &Path) -> Result<()> {
 /// Refuses to bring files of a backup into a directory whose generation stays current, where one of
 /// its generations is another one than the backup has under its number.
 fn refuse_other_line(root: &Path, backup: &Backup) -> Result<()> {
-    // Where nothing can be kept, the backup replaces all.
-    let Ok(dir) = IndexDir::open(root) else { return Ok(()) };
-    if !dir.current().is_ok_and(|current| current.is_some()) {
-        return Ok(());
-    }
+    let dir = IndexDir::open(root)?;
     for file in &backup.files {
         let Some(number) = number_of(&file.name) else { continue };
-        if dir.generation(number).is_ok() && state::digest(&root.join(&file.name))? != file.sha256 {
+        match dir.generation(number) {
+            Err(error) if state::is_gone(&error) => continue,
+            Err(IndexError::NewerVersion { .. }) | Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if state::digest(&root.join(&file.name))? != file.sha256 {
             return Err(Error::Invalid(format!(
                 "{}: generation {number} is another one than backup {} has: this is another copy \
                  of the index, and its generation cannot stay current: restore without \
@@ -274,7 +301,7 @@ fn refuse_other_line(root: &Path, backup: &Backup) -> Result<()> {
 }
 
 /// Refuses a place where something is lost.
-fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
+fn check_place(root: &Path, chain: &Chain, backup: &Backup, force: bool) -> Result<()> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries.flatten(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -289,17 +316,7 @@ fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
             root.display()
         )));
     }
-    // A file that is damaged says nothing.
-    match known::named(root)? {
-        Some(index) if index != backup.index => Err(Error::Invalid(format!(
-            "{}: another index ({}) than the backup is of ({}): expected the same one, or an \
-             empty directory",
-            root.display(),
-            index.short(),
-            backup.index.short()
-        ))),
-        _ => Ok(()),
-    }
+    known::refuse_other_index(root, chain, backup)
 }
 
 /// Refuses a backup that holds rows which the directory says were erased.

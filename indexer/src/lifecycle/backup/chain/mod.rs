@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 pub(super) use self::generations::number_of;
 pub(super) use self::object::Object;
-pub(super) use self::owner::is_loss;
+pub(super) use self::owner::{is_damage, is_loss};
 pub(super) use self::reader::Reader;
 
 /// Largest list, or file of a generation, that is believed, decompressed.
@@ -74,6 +74,8 @@ impl Chain {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
+        let synced = File::open(root).and_then(|root| root.sync_all());
+        synced.map_err(Error::io("write", root))?;
         Self::at(root)
     }
 
@@ -116,9 +118,18 @@ impl Chain {
     }
 
     /// Finds a place for each generation of an index, by number.
+    ///
+    /// # Errors
+    /// A list that is there and may not or cannot be read: the places that it gives are not free.
     pub(super) fn place(&self, own: &BTreeMap<u64, Hash>) -> Result<()> {
-        let read = |number| self.read_stored(number).ok()?.generations;
-        let lists: Vec<Listed> = self.numbers()?.into_iter().filter_map(read).collect();
+        let mut lists: Vec<Listed> = Vec::new();
+        for number in self.numbers()? {
+            match self.read_stored(number) {
+                Ok(list) => lists.extend(list.generations),
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.generations.write().place(own, &lists);
         Ok(())
     }
@@ -134,7 +145,7 @@ impl Chain {
                 let is_old = list.format == 1;
                 Newest { number, current: Ok(list.current), is_old }
             }
-            Err(error) if is_loss(&error) => {
+            Err(error) if is_damage(&error) => {
                 Newest { number, current: Err(error.to_string()), is_old: false }
             }
             Err(error) => return Err(error),
@@ -154,8 +165,12 @@ impl Chain {
     /// Numbers of the backups, ascending.
     pub(super) fn numbers(&self) -> Result<Vec<u64>> {
         let names = LocalStorage::new(&self.root).list("backups")?;
-        let mut numbers: Vec<u64> =
-            names.iter().filter_map(|name| name.strip_suffix(".json.gz")?.parse().ok()).collect();
+        let parse = |name: &String| {
+            let number: u64 = name.strip_suffix(".json.gz")?.parse().ok()?;
+            // Others of this kind are not ours.
+            (*name == format!("{number}.json.gz")).then_some(number)
+        };
+        let mut numbers: Vec<u64> = names.iter().filter_map(parse).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -236,7 +251,7 @@ impl Chain {
         };
         let again = Reader::new(self).whole(&stored)?;
         if let Some(fault) = again.faults.first() {
-            return Err(Error::Invalid(format!("{}: {fault}", self.root.display())));
+            return Err(IndexError::corrupt(&self.root, fault.clone()).into());
         }
         // Nothing is left to what other versions of Ocelli make of a generation.
         let again: BTreeMap<&str, &BackupFile> =
@@ -249,15 +264,29 @@ impl Chain {
         Ok(stored)
     }
 
-    /// Adds a backup under the next number. Returns it and the bytes written.
+    /// The number of the next backup: after those that are there, and after `known`, since the list
+    /// of one that was made may be lost.
+    ///
+    /// # Errors
+    /// There is no higher number.
+    pub(super) fn next_number(&self, known: u64) -> Result<u64> {
+        let last = self.numbers()?.last().copied().unwrap_or(0).max(known);
+        last.checked_add(1).ok_or_else(|| {
+            let path = self.backup_path(last);
+            let what = "no number is higher: move this file out of the folder";
+            Error::Invalid(format!("{}: {what}", path.display()))
+        })
+    }
+
+    /// Adds a backup under a number, or if another one has it meanwhile, under the next. Returns
+    /// the number and the bytes written.
     ///
     /// # Errors
     /// Those of writing.
-    pub(super) fn publish(&self, backup: &Backup) -> Result<(u64, u64)> {
+    pub(super) fn publish(&self, backup: &Backup, number: u64) -> Result<(u64, u64)> {
         let mut stored = self.stored(backup)?;
         let storage = LocalStorage::new(&self.root);
-        let last = self.numbers()?.last().copied().unwrap_or(0);
-        for number in (1..=ATTEMPTS).map_while(|next| last.checked_add(next)) {
+        for number in (0..ATTEMPTS).map_while(|next| number.checked_add(next)) {
             stored.number = number;
             let json =
                 serde_json::to_vec(&stored).map_err(|error| Error::Invalid(error.to_string()))?;

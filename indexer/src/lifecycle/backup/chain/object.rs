@@ -12,7 +12,7 @@ use ocelli_index::{Error as IndexError, Hasher};
 
 use super::super::BackupFile;
 use super::generations::{Generations, number_of};
-use super::owner::is_loss;
+use super::owner::is_damage;
 use super::{Chain, MAX_LIST};
 use crate::{Error, Result};
 
@@ -71,14 +71,20 @@ impl Chain {
         let found = match fs::metadata(&path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Object::Missing),
-            Err(error) => return Err(Error::io("look at", &path)(error)),
+            Err(error) => {
+                let error = Error::io("look at", &path)(error);
+                return match is_damage(&error) {
+                    true => Ok(Object::Damaged(error.to_string())),
+                    false => Err(error),
+                };
+            }
         };
         if !is_compressed(&file.name) && found.len() != file.bytes {
             let what = format!("{} bytes, expected {}", found.len(), file.bytes);
             return Ok(Object::Damaged(format!("{}: {what}", path.display())));
         }
         match prove.then(|| self.copy(file, |_| Ok(()))) {
-            Some(Err(error)) if is_loss(&error) => Ok(Object::Damaged(error.to_string())),
+            Some(Err(error)) if is_damage(&error) => Ok(Object::Damaged(error.to_string())),
             Some(Err(error)) => Err(error),
             _ => Ok(Object::Whole),
         }
@@ -157,7 +163,7 @@ impl Chain {
     /// Whether an error is about a file of the chain that is lost or damaged.
     pub(in crate::lifecycle::backup) fn has_lost(&self, error: &Error) -> bool {
         let Error::Index(index) = error else { return false };
-        is_loss(error) && index.path().is_some_and(|path| path.starts_with(&self.root))
+        is_damage(error) && index.path().is_some_and(|path| path.starts_with(&self.root))
     }
 }
 
@@ -171,7 +177,8 @@ fn prove(
     // A generation's size is in no list.
     let unknown = file.bytes == 0 && number_of(&file.name).is_some();
     let limit = if unknown { MAX_LIST } else { file.bytes };
-    let mut piece = vec![0; PIECE.min(limit as usize + 1)];
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    let mut piece = vec![0; PIECE.min(most)];
     let (mut hasher, mut bytes) = (Hasher::new(), 0);
     loop {
         let read = match from.read(&mut piece) {

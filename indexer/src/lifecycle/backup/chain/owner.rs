@@ -28,6 +28,7 @@ impl Chain {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_disk_error(&error) => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         match serde_json::from_slice(&bytes) {
@@ -88,6 +89,21 @@ impl Chain {
             .map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(write_atomically(&self.owner_path(), &json)?)
     }
+}
+
+/// Whether the disk or the file system cannot give back what was written, by what the system says:
+/// EIO, EBADMSG and EUCLEAN. Elsewhere than on Linux the last two are other errors.
+fn is_disk_error(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(5) || (cfg!(target_os = "linux") && matches!(code, Some(74 | 117)))
+}
+
+/// Whether an error says that a file of a chain is lost or damaged: it is not there, its bytes are
+/// others, or the disk does not give them.
+pub(in crate::lifecycle::backup) fn is_damage(error: &Error) -> bool {
+    let of_disk =
+        |error: &IndexError| matches!(error, IndexError::Io { cause, .. } if is_disk_error(cause));
+    is_loss(error) || matches!(error, Error::Index(error) if of_disk(error))
 }
 
 /// Whether an error says that a file is lost or damaged, and not that it may not or cannot be read.

@@ -13,7 +13,7 @@ use super::super::{Backup, BackupFile};
 use super::Chain;
 use super::generations::{Choice, FOLDER, number_of};
 use super::object::PIECE;
-use super::owner::is_loss;
+use super::owner::is_damage;
 use super::stored::Stored;
 use crate::{Error, Result};
 
@@ -38,6 +38,22 @@ struct NamedShard {
     checksum: Hash,
     bytes: u64,
 }
+
+/// The version of the format of a generation's file.
+#[derive(Deserialize)]
+struct Versioned {
+    generation: Format,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// Version of the format of generations that is read.
+const GENERATION: u32 = 1;
+/// Most bytes of a file, and of all files of a backup, that are believed.
+const MOST_BYTES: u64 = 1 << 62;
 
 /// First line of a file of the delete log.
 #[derive(Deserialize)]
@@ -80,6 +96,15 @@ fn list(numbers: &[u64]) -> String {
     numbers.join(", ")
 }
 
+/// Says what is lost with a generation.
+fn lost(number: u64, current: u64, why: &str) -> String {
+    let more = match number > current {
+        true => "; it was made after the current one: ids that it gave are given again",
+        false => "",
+    };
+    format!("generation {number}: {why}{more}")
+}
+
 impl<'a> Reader<'a> {
     pub(in crate::lifecycle::backup) fn new(chain: &'a Chain) -> Self {
         let (generations, sizes) = (BTreeMap::new(), BTreeMap::new());
@@ -113,8 +138,10 @@ impl<'a> Reader<'a> {
         for (number, sha256) in generations {
             match self.needed(number, sha256, &files) {
                 Ok(more) => files.extend(more.into_iter().map(|file| (file.name.clone(), file))),
-                Err(error) if is_current(&number) || !is_loss(&error) => return Err(error),
-                Err(error) => faults.push(format!("generation {number}: {error}")),
+                Err(error) if is_current(&number) || !is_damage(&error) => return Err(error),
+                Err(error) => {
+                    faults.push(lost(number, stored.generation, &error.to_string()));
+                }
             }
         }
         if stored.format == 1 && faults.is_empty() {
@@ -128,8 +155,13 @@ impl<'a> Reader<'a> {
             }
             named.into_iter().zip(&stored.sizes).for_each(|(file, bytes)| file.bytes = *bytes);
         }
+        let add = |sum: u64, file: &BackupFile| sum.checked_add(file.bytes);
+        let total = files.values().try_fold(0, add).filter(|total| *total <= MOST_BYTES);
         match files.keys().find(|name| !is_plain(name)) {
             Some(name) => Err(corrupt(format!("{name:?} is no file of an index"))),
+            None if total.is_none() => {
+                Err(corrupt(format!("files of more than {MOST_BYTES} bytes together")))
+            }
             None => Ok(Backup {
                 format: stored.format,
                 index: stored.index,
@@ -204,8 +236,19 @@ impl<'a> Reader<'a> {
             Ok(())
         })?;
         own.bytes = json.len() as u64;
-        let Sealed { generation, checksum } = serde_json::from_slice(&json)
-            .map_err(|error| IndexError::corrupt(&self.chain.object(&own), error.to_string()))?;
+        let path = self.chain.object(&own);
+        if let Ok(Versioned { generation: Format { format: found } }) =
+            serde_json::from_slice(&json)
+            && found > GENERATION
+        {
+            return Err(IndexError::NewerVersion { path, found, supported: GENERATION }.into());
+        }
+        let corrupt = |what: String| Error::from(IndexError::corrupt(&path, what));
+        let Sealed { generation, checksum } =
+            serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
+        if let Some(shard) = generation.shards.iter().find(|shard| shard.bytes > MOST_BYTES) {
+            return Err(corrupt(format!("shard {}: {} bytes", shard.name, shard.bytes)));
+        }
         let mut files = vec![own];
         files.extend(generation.shards.into_iter().map(|shard| BackupFile {
             name: format!("shards/{}", shard.name),
@@ -318,7 +361,7 @@ impl<'a> Reader<'a> {
                 return Err(Error::Invalid(what.clone()));
             }
             kept.files.retain(|kept| kept.name != file.name);
-            left_out.push(format!("generation {number}: {what}"));
+            left_out.push(lost(number, backup.generation, what));
         }
         Ok((kept, left_out))
     }

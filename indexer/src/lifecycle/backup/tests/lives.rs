@@ -62,16 +62,21 @@ fn op() -> impl Strategy<Value = Op> {
 
 type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The last backup of each chain that a copy made or came from, and its line; none if that could
-/// not be read.
-type Knows = BTreeMap<usize, (u64, Option<String>)>;
+/// The backups that a copy made or came from: chain, number, and line; none if that could not be
+/// read.
+type Knows = BTreeSet<(usize, u64, Option<String>)>;
+/// The lines of the generations that a copy came by.
+type Lines = BTreeSet<String>;
 
 struct World {
     copies: [TempDir; 2],
     knows: [Knows; 2],
+    lines: [Lines; 2],
     chains: [TempDir; 2],
     /// The state of each backup by its number.
     made: [BTreeMap<u64, Tree>; 2],
+    /// How the copy had come to that.
+    came: [BTreeMap<u64, Lines>; 2],
     /// The files of each chain as they were written.
     good: [Tree; 2],
     next_id: u64,
@@ -91,11 +96,20 @@ impl World {
         let mut world = Self {
             copies: [tmp, tempdir().unwrap()],
             knows: Default::default(),
+            lines: Default::default(),
+            came: Default::default(),
             chains: [tempdir().unwrap(), tempdir().unwrap()],
             made: Default::default(),
             good: Default::default(),
             next_id: 1000,
         };
+        let generations = world.dir(0).generations().unwrap();
+        for number in generations {
+            let json = fs::read(world.copies[0].path().join(format!("generations/{number}.json")));
+            let json: serde_json::Value = serde_json::from_slice(&json.unwrap()).unwrap();
+            let checksum = json["checksum"].as_str().unwrap().to_owned();
+            world.lines[0].insert(format!("{number} {checksum}"));
+        }
         world.back_up(0, 0);
         world.apply(&Op::Copy { copy: 0 });
         world
@@ -141,16 +155,16 @@ impl World {
         let (state, files) = (tree(self.copies[copy].path()), tree(self.chains[chain].path()));
         let newest = &self.made[chain][&number];
         let line = line(newest);
-        let known = self.knows[copy].get(&chain);
+        let mut knows = self.knows[copy].iter();
         if !self.is_good(chain, &files, &list(number)) {
-            return known.is_some_and(|(known, _)| *known == number);
+            return knows.any(|(of, known, _)| *of == chain && *known == number);
         }
-        let knows = |(n, known): &(u64, Option<String>)| {
-            *n == number && known.as_ref().is_some_and(|known| *known == line)
+        let is_it = |(_, n, known): &(usize, u64, Option<String>)| {
+            *n == number && known.as_ref() == Some(&line)
         };
         let generation = format!("generations/{}.json", line.split(' ').next().unwrap());
         let has = state.contains_key(&generation) && state[&generation] == newest[&generation];
-        self.knows[copy].values().any(knows) || has
+        knows.any(is_it) || (has && self.lines[copy].contains(&line))
     }
 
     fn back_up(&mut self, copy: usize, chain: usize) {
@@ -167,11 +181,15 @@ impl World {
         let report = back_up(root, target);
         let files = tree(target);
         let number = report.backup;
-        let next = newest.unwrap_or(0) + u64::from(report.new);
+        // The list of one that the copy made may be lost.
+        let known = self.knows[copy].iter().filter(|(of, ..)| *of == chain);
+        let known = known.map(|(_, number, _)| *number).max();
+        let next = if report.new { newest.max(known).unwrap_or(0) + 1 } else { newest.unwrap() };
         assert_eq!(number, next, "{report:?}");
         if report.new {
             self.good[chain].remove(&list(number));
             self.made[chain].insert(number, state.clone());
+            self.came[chain].insert(number, self.lines[copy].clone());
             let (written, new) = (report.written_bytes as f64, report.new_bytes as f64);
             // Where little is new the list is most.
             assert!(written <= 1.1 * new + 600.0, "{report:?}");
@@ -180,7 +198,7 @@ impl World {
         for (name, bytes) in files {
             self.good[chain].entry(name).or_insert(bytes);
         }
-        self.knows[copy].insert(chain, (number, Some(line(&state))));
+        self.knows[copy].insert((chain, number, Some(line(&state))));
         // What the index has is whole, whatever it was before.
         assert!(self.whole(chain).contains(&number), "{report:?}");
     }
@@ -198,13 +216,14 @@ impl World {
         bring_back(self.chains[chain].path(), self.copies[copy].path(), Some(number), over);
         let state = tree(self.copies[copy].path());
         assert!(self.made[chain][&number].iter().all(|(name, bytes)| state[name] == *bytes));
+        self.lines[copy] = self.came[chain][&number].clone();
         // Of generations that were replaced, files are left that nothing names.
         sweep(self.copies[copy].path());
         let files = tree(self.chains[chain].path());
         let newest = self.numbers(chain).pop().unwrap();
         let is_good = self.is_good(chain, &files, &list(newest));
         let line = is_good.then(|| line(&self.made[chain][&newest]));
-        self.knows[copy].insert(chain, (newest, line));
+        self.knows[copy].insert((chain, newest, line));
     }
 
     fn damage(&mut self, chain: usize, pick: usize, how: u8) {
@@ -249,8 +268,13 @@ impl World {
             Op::Copy { copy } => {
                 self.copies[1 - copy] = copy_of(self.copies[copy].path());
                 self.knows[1 - copy] = self.knows[copy].clone();
+                self.lines[1 - copy] = self.lines[copy].clone();
             }
             Op::Damage { chain, pick, how } => self.damage(chain, pick, how),
+        }
+        if let Op::Bury { copy, .. } | Op::Add { copy } = *op {
+            let line = line(&tree(self.copies[copy].path()));
+            self.lines[copy].insert(line);
         }
     }
 

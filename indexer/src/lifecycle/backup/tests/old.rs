@@ -152,3 +152,18 @@ fn old_chains_heal() {
         assert_restored(chain.path(), &states);
     }
 }
+
+/// A generation that a later version wrote is not damaged.
+#[test]
+fn a_generation_of_a_later_version_is_not_lost() {
+    let (tmp, _dir) = index();
+    let chain = tempdir().unwrap();
+    let later = r#"{"generation":{"format":2,"number":4,"more":1},"checksum":"?"}"#;
+    fs::write(tmp.path().join("generations/4.json"), later).unwrap();
+    back_up_as_before(tmp.path(), chain.path(), 1);
+    let options = RestoreOptions { leave_out_damaged: true, ..RestoreOptions::default() };
+    let new = tempdir().unwrap();
+    let error = restore(chain.path(), new.path(), &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("version 2 is newer"), "{error}");
+    assert!(list_backups(chain.path()).unwrap()[0].faults[0].contains("newer"));
+}
