@@ -151,14 +151,24 @@ impl IndexDir {
     /// All erasures of the index.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`].
+    /// [`Error::Io`]; [`Error::Corrupt`]; [`Error::NewerVersion`].
     pub fn erasures(&self) -> Result<Vec<Erasure>> {
+        self.each_erasure()?.into_iter().collect()
+    }
+
+    /// All erasures of the index, each as it is read: one that is damaged hides no other.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be listed.
+    pub fn each_erasure(&self) -> Result<Vec<Result<Erasure>>> {
         let mut erasures = Vec::new();
         for name in self.storage.list(ERASED)? {
             let name = format!("{ERASED}/{name}");
-            if let Some(bytes) = self.storage.read(&name)? {
-                erasures.push(self.read_erasure(&name, &bytes)?);
-            }
+            let read = match self.storage.read(&name) {
+                Ok(bytes) => bytes.map(|bytes| self.read_erasure(&name, &bytes)),
+                Err(error) => Some(Err(error)),
+            };
+            erasures.extend(read);
         }
         Ok(erasures)
     }

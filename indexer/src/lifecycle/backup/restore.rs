@@ -321,10 +321,16 @@ fn check_place(root: &Path, chain: &Chain, backup: &Backup, force: bool) -> Resu
 
 /// Refuses a backup that holds rows which the directory says were erased.
 fn refuse_erased(root: &Path, backup: &Backup) -> Result<()> {
-    let erased =
-        IndexDir::open(root).map_err(Error::from).and_then(|dir| state::erased_shards(&dir));
-    // A directory that is not there, or is damaged, says nothing.
-    let erased = erased.unwrap_or_default();
+    // A directory that is not there says nothing.
+    let Ok(dir) = IndexDir::open(root) else { return Ok(()) };
+    let erased = state::erased_shards(&dir).map_err(|error| {
+        Error::Invalid(format!(
+            "{error}; it says which rows were erased, and backup {} may hold them: expected a \
+             record that can be read, or an empty directory to restore into, and then to erase \
+             the rows again",
+            backup.number
+        ))
+    })?;
     let holds = |file: &&BackupFile| {
         file.name.strip_prefix("shards/").is_some_and(|name| erased.contains(name))
     };

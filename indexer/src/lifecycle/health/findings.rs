@@ -57,6 +57,21 @@ pub(super) fn of_current(
     Some(Finding { severity: Severity::Damage, part: Part::Current, path, what, mend })
 }
 
+/// The finding of a record of an erasure that cannot be read: searches go on, and no way back, `gc`
+/// or backup does.
+pub(super) fn of_erasure(root: &Path, error: &IndexError, mender: &Mender) -> Finding {
+    let path = error.path().unwrap_or(root).to_owned();
+    let (part, mend) = match error.trouble() {
+        Some(FileTrouble::Refused) => (Part::Permissions, refused(&path, error, mender)),
+        _ if matches!(error, IndexError::NewerVersion { .. }) => {
+            (Part::Erasure, mender.newer(false))
+        }
+        _ => (Part::Erasure, mender.lost_erasure(&path)),
+    };
+    let what = format!("{error}; it says which rows were erased: rollback, gc and backup need it");
+    Finding { severity: Severity::Warning, part, path, what, mend }
+}
+
 /// The remedy where the operating system does not give a file.
 fn refused(path: &Path, error: &IndexError, mender: &Mender) -> Vec<super::Remedy> {
     let is_forbidden = match error {

@@ -270,6 +270,18 @@ impl Mender {
         self.or_anew(remedies)
     }
 
+    /// Remedies where the record of an erasure cannot be read.
+    pub(super) fn lost_erasure(&self, path: &Path) -> Vec<Remedy> {
+        let command = format!(
+            "rm {} && ocelli delete {} --from NAMES.txt --erase",
+            word(path),
+            word(&self.root)
+        );
+        let loses = "the names of the rows that were erased: give the same rows in NAMES.txt, or a \
+                     backup from before that is restored brings them back";
+        vec![Remedy::new(command, Some(loses.to_owned()))]
+    }
+
     /// Remedies where a file is lost: a backup that has it; what can be made of what is left; the
     /// newest generation below that does not need it; the newest backup.
     pub(super) fn lost_file(&self, path: &Path) -> Vec<Remedy> {

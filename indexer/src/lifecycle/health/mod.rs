@@ -15,7 +15,7 @@ use ocelli_index::{Error as IndexError, Generation, IndexDir};
 use serde::Serialize;
 
 use self::files::{References, look};
-use self::findings::{of_current, of_fault, of_files, of_shards};
+use self::findings::{of_current, of_erasure, of_fault, of_files, of_shards};
 use self::mend::Mender;
 use self::state::State;
 use crate::{ProgressFn, Result};
@@ -45,6 +45,8 @@ pub enum Part {
     Tombstones,
     /// The log of what was deleted.
     DeleteLog,
+    /// The record of what was erased.
+    Erasure,
     /// Files that do not agree with each other, each sound by itself.
     Agreement,
     /// The right to read or write a file.
@@ -146,6 +148,7 @@ pub fn examine(
     for (number, error) in &faults {
         findings.push(of_fault(&dir, &state, (*number, error), &mender));
     }
+    findings.extend(state.unread_erasures.iter().map(|error| of_erasure(root, error, &mender)));
     of_files(&dir, &state, &found, &mender, &mut findings);
     if let Some(current) = state.current().filter(|current| sound.contains(&current.number)) {
         of_shards(root, &dir, current, &mender, &mut findings);

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub now: Now,
     /// Shards that hold erased rows.
     erased: BTreeSet<String>,
+    /// The faults of records of erasures that cannot be read.
+    pub unread_erasures: Vec<IndexError>,
 }
 
 impl State {
@@ -48,9 +50,15 @@ impl State {
             },
             Err(error) => Now::Unknown(error),
         };
-        let erased = dir.erasures().unwrap_or_default();
-        let erased = erased.into_iter().flat_map(|erasure| erasure.shards).collect();
-        Self { readable: numbers.iter().filter_map(read).collect(), numbers, now, erased }
+        let (mut erased, mut unread_erasures) = (BTreeSet::new(), Vec::new());
+        for erasure in dir.each_erasure().unwrap_or_else(|error| vec![Err(error)]) {
+            match erasure {
+                Ok(erasure) => erased.extend(erasure.shards),
+                Err(error) => unread_erasures.push(error),
+            }
+        }
+        let readable = numbers.iter().filter_map(read).collect();
+        Self { readable, numbers, now, erased, unread_erasures }
     }
 
     /// The current generation, where it can be read.

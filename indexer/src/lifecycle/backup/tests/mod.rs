@@ -10,7 +10,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use ocelli_index::{IndexDir, Names, Snapshot};
+use ocelli_index::{Hash, IndexDir, Names, Snapshot};
 use tempfile::{TempDir, tempdir};
 
 use super::*;
@@ -346,6 +346,13 @@ fn erased_rows_do_not_come_back() {
     let options = RestoreOptions { backup: Some(1), force: true, ..RestoreOptions::default() };
     let error = restore(chain.path(), tmp.path(), &options, &silent).unwrap_err().to_string();
     assert!(error.contains("erased"), "{error}");
+    // A record of another erasure that cannot be read hides nothing.
+    let record = tmp.path().join("erased").join(format!("{}.json", Hash::of(b"others")));
+    fs::write(&record, "{").unwrap();
+    let error = restore(chain.path(), tmp.path(), &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("which rows were erased"), "{error}");
+    assert!(Snapshot::open(tmp.path(), None).unwrap().find_id(10).unwrap().is_none());
+    fs::remove_file(&record).unwrap();
     bring_back(chain.path(), tmp.path(), None, true);
     let current = dir.current().unwrap().unwrap();
     assert_eq!(current.number, later.generation);

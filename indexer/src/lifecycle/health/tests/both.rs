@@ -1,6 +1,6 @@
 //! Several faults at once, and advice that must not be given.
 
-use ocelli_index::{Change, CommitOptions, NewGeneration, Snapshot};
+use ocelli_index::{Change, CommitOptions, Names, NewGeneration, Snapshot};
 
 use super::lost::{commands, first_remedies, lose};
 use super::*;
@@ -243,4 +243,38 @@ fn what_is_whole_is_told_where_nothing_is_sound() {
         what.contains("of generation 3, 1 of 2 shards have no fault, with 60 of 120 rows"),
         "{what}"
     );
+}
+
+/// A record of an erasure that is damaged is found, and hides no other; erased anew, the same rows
+/// are written again.
+#[test]
+fn a_damaged_record_of_an_erasure_is_found() {
+    let (tmp, dir) = index();
+    for id in [10, 30] {
+        let names = Names { ids: vec![id], keys: Vec::new() };
+        delete(tmp.path(), names, true, &silent).unwrap();
+    }
+    assert_eq!(whole(tmp.path()).sound, [dir.current().unwrap().unwrap().number]);
+    let records: Vec<PathBuf> =
+        fs::read_dir(tmp.path().join("erased")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        let good = fs::read(record).unwrap();
+        fs::write(record, &good[..good.len() / 2]).unwrap();
+        let report = whole(tmp.path());
+        let hit = report.findings.iter().find(|finding| finding.path == *record).unwrap();
+        assert_eq!((hit.part, hit.severity), (Part::Erasure, Severity::Warning), "{report:#?}");
+        let remedy = &hit.mend[0];
+        let rm = format!("rm {} && ocelli delete", record.display());
+        assert!(remedy.command.starts_with(&rm) && remedy.command.ends_with("--erase"));
+        assert!(remedy.loses.is_some());
+        rollback(tmp.path(), Some(1), true).unwrap_err();
+        fs::remove_file(record).unwrap();
+        assert!(!whole(tmp.path()).findings.iter().any(|found| found.part == Part::Erasure));
+        for id in [10, 30] {
+            let names = Names { ids: vec![id], keys: Vec::new() };
+            delete(tmp.path(), names, true, &silent).unwrap();
+        }
+        assert!(record.exists());
+    }
 }
