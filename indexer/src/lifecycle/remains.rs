@@ -128,8 +128,8 @@ pub(super) fn stand_in<'a>(
 }
 
 /// Numbers of the generations that `tip` was made from, itself first, as far as their files can be
-/// read; then, where it is not known which was before, all that are below. What was rolled back from
-/// is none of them.
+/// read; then, where it is not known which was before, all that are below. What was rolled back
+/// from is none of them.
 pub(super) fn line(generations: &BTreeMap<u64, Generation>, tip: &Generation) -> Vec<u64> {
     let (mut line, mut at) = (vec![tip.number], tip);
     while let Some(parent) = at.parent.filter(|&parent| parent < at.number) {

@@ -29,8 +29,8 @@ pub struct RollbackReport {
 /// were deleted since stay deleted, unless `undo_deletes`; then the delete log need not be whole.
 ///
 /// Where the current generation, or CURRENT, is lost, `to` must be given: it is not known what was
-/// before. Rows stay deleted that a generation has deleted whose file can be read; what the lost one
-/// did is lost.
+/// before. Rows stay deleted that a generation has deleted whose file can be read; what the lost
+/// one did is lost.
 ///
 /// # Errors
 /// No such generation; one that holds erased rows, or whose files are damaged; another change that

@@ -84,7 +84,8 @@ impl Plan {
         ));
         self.report.loses.push(format!(
             "names of rows that file {} of the delete log had, and that compaction has dropped \
-             since: `ocelli rebuild` of parts that have these rows, or a way back, brings them back",
+             since: `ocelli rebuild` of parts that have these rows, or a way back, brings them \
+             back",
             broken.short()
         ));
         self.deletes = known.earlier;

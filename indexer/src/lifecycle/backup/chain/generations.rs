@@ -105,7 +105,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    /// Those of the chain at `root`.
+    /// The generations of the chain at `root`.
     pub(super) fn list(root: &Path) -> Result<Self> {
         let mut found = Self::default();
         for name in LocalStorage::new(root).list(FOLDER)? {
