@@ -87,13 +87,14 @@ pub use base::named::{as_optional_text, as_text};
 pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use base::times::{BuildSeconds, BuildStage, BuildTimes};
+pub use base::versioned::parse_versioned;
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
 pub use generations::change::{
     Change, CommitOptions, Committed, Gate, NameList, NameListBuilder, NameRef, Names, RowCounts,
     Source,
 };
-pub use generations::deletes::{Cause, DeleteFile, DeletedRow, hash_of_deletes};
+pub use generations::deletes::{Cause, DeleteFile, DeletedRow, file_before, hash_of_deletes};
 pub use generations::erased::Erasure;
 pub use generations::garbage::{Alone, Garbage, GarbageObject, Keep};
 pub use generations::names as object_names;

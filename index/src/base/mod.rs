@@ -8,3 +8,4 @@ pub mod named;
 pub mod names;
 pub mod range;
 pub mod times;
+pub mod versioned;

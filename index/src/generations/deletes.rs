@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::{IndexDir, names};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
+use crate::base::versioned::parse_versioned;
 use crate::shard::Shard;
 
+/// Version of the format that is read and written.
+const FORMAT: u32 = 1;
 /// Bytes read of a file of the log at once.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -54,6 +58,7 @@ impl DeletedRow {
 }
 
 /// First line of a file of the log.
+/// The first line of a file of the log.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
@@ -104,9 +109,18 @@ pub fn hash_of_deletes(before: Option<Hash>, rows: &[DeletedRow]) -> Result<Hash
 /// Bytes of a file of the delete log.
 fn file_bytes(before: Option<Hash>, rows: &[DeletedRow]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    write_line(&mut bytes, &Head { format: 1, before, rows: rows.len() as u64 })?;
+    write_line(&mut bytes, &Head { format: FORMAT, before, rows: rows.len() as u64 })?;
     rows.iter().try_for_each(|row| write_line(&mut bytes, row))?;
     Ok(bytes)
+}
+
+/// The name of the file before one of the log at `path`, by its first line.
+///
+/// # Errors
+/// [`Error::NewerVersion`]; [`Error::Corrupt`].
+pub fn file_before(path: &Path, first_line: &[u8]) -> Result<Option<Hash>> {
+    let head: Head = parse_versioned(path, first_line, FORMAT)?;
+    Ok(head.before)
 }
 
 impl IndexDir {
@@ -131,7 +145,7 @@ impl IndexDir {
     ) -> Result<Hash> {
         let mut file = self.storage.start("deletes", None)?;
         let (mut hasher, mut bytes) = (Hasher::new(), Vec::new());
-        write_line(&mut bytes, &Head { format: 1, before, rows: new.count() })?;
+        write_line(&mut bytes, &Head { format: FORMAT, before, rows: new.count() })?;
         let mut put = |row: &DeletedRow, bytes: &mut Vec<u8>| {
             write_line(bytes, row)?;
             if bytes.len() >= PIECE_BYTES {
@@ -179,20 +193,19 @@ impl IndexDir {
         if found != *hash {
             return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
         }
-        let (mut head, mut rows, mut number) = (None::<Head>, 0, 0);
+        let (mut head, mut rows, mut number) = (None, 0, 0);
         let mut line = |line: &[u8]| {
             number += 1;
-            let corrupt =
-                |e: serde_json::Error| Error::corrupt(&path, format!("line {number}: {e}"));
             match &head {
                 _ if line.is_empty() => Ok(()),
                 None => {
-                    head = Some(serde_json::from_slice(line).map_err(corrupt)?);
+                    head = Some(parse_versioned(&path, line, FORMAT)?);
                     Ok(())
                 }
-                Some(head) if head.format > 1 => Ok(()),
                 Some(_) => {
                     rows += 1;
+                    let corrupt =
+                        |e: serde_json::Error| Error::corrupt(&path, format!("line {number}: {e}"));
                     take(serde_json::from_slice(line).map_err(corrupt)?)
                 }
             }
@@ -210,10 +223,7 @@ impl IndexDir {
             Ok(())
         })?;
         line(&rest)?;
-        let head = head.ok_or_else(|| Error::corrupt(&path, "an empty file"))?;
-        if head.format > 1 {
-            return Err(Error::NewerVersion { path, found: head.format, supported: 1 });
-        }
+        let head: Head = head.ok_or_else(|| Error::corrupt(&path, "an empty file"))?;
         if rows != head.rows {
             let what = format!("{rows} rows, its first line says {}", head.rows);
             return Err(Error::corrupt(&path, what));

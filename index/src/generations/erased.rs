@@ -23,8 +23,12 @@ use super::named::open_named;
 use super::storage::ERASED;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::base::versioned::parse_versioned;
 use crate::model::Model;
 use crate::shard::{Shard, ShardEntry};
+
+/// Version of the format that is read and written.
+const FORMAT: u32 = 1;
 
 /// Names that were erased, and the files that hold or held rows of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +54,7 @@ impl IndexDir {
     /// Those of opening the generations' files.
     pub fn find_erased(&self, names: &Names, time_ms: u64) -> Result<Erasure> {
         let mut erasure = Erasure {
-            format: 1,
+            format: FORMAT,
             ids: names.ids.iter().copied().collect(),
             keys: names.keys.iter().cloned().collect(),
             shards: BTreeSet::new(),
@@ -174,13 +178,7 @@ impl IndexDir {
     }
 
     fn read_erasure(&self, name: &str, bytes: &[u8]) -> Result<Erasure> {
-        let path = self.root().join(name);
-        let erasure: Erasure =
-            serde_json::from_slice(bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
-        match erasure.format {
-            1 => Ok(erasure),
-            found => Err(Error::NewerVersion { path, found, supported: 1 }),
-        }
+        parse_versioned(&self.root().join(name), bytes, FORMAT)
     }
 }
 

@@ -1,13 +1,18 @@
 //! The file of a generation: what it names, and its checksum.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::names;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::base::versioned::Format;
 use crate::shard::ShardEntry;
+
+/// Version of the format that is read and written.
+const FORMAT: u32 = 1;
 
 /// One immutable set of shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,36 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Generation {
+    /// Generation `number` and its checksum, as the file at `path` has them in `json`.
+    ///
+    /// # Errors
+    /// [`Error::NewerVersion`]; [`Error::Corrupt`], also for another number.
+    pub fn from_file(path: &Path, number: u64, json: &[u8]) -> Result<(Self, Hash)> {
+        let corrupt = |what: String| Error::corrupt(path, what);
+        // A later version may have fields that this one does not know.
+        if let Ok(Versioned { generation }) = serde_json::from_slice(json) {
+            generation.check(path, FORMAT)?;
+        }
+        let Sealed { generation, checksum } =
+            serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
+        let found = checksum_of(&generation)?;
+        if found != checksum || generation.number != number {
+            let what =
+                format!("checksum {found}, expected {checksum}; number {}", generation.number);
+            return Err(corrupt(what));
+        }
+        generation.check().map_err(corrupt)?;
+        Ok((generation, checksum))
+    }
+
+    /// The line that CURRENT has where this generation is current.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what JSON cannot hold.
+    pub fn line(&self) -> Result<String> {
+        Ok(format!("{} {}", self.number, checksum_of(self)?))
+    }
+
     /// Rows of its shards, deleted ones included.
     pub fn rows(&self) -> u64 {
         self.shards.iter().map(|shard| shard.rows).sum()
@@ -116,6 +151,12 @@ pub struct NewGeneration {
     pub deletes: Option<Hash>,
     /// See [`Generation::next_id`].
     pub next_id: u64,
+}
+
+/// The version of a generation's file.
+#[derive(Deserialize)]
+struct Versioned {
+    generation: Format,
 }
 
 /// The generation as it is in its file, with a checksum over the rest.

@@ -29,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use serde::Deserialize;
 
 use self::change::{Change, CommitOptions};
 use self::manifest::{Sealed, checksum_of};
@@ -377,33 +376,8 @@ impl IndexDir {
         let bytes = self.storage.read(&name)?.ok_or_else(|| {
             Error::not_found(format!("{}: no generation {number}", self.root().display()))
         })?;
-        #[derive(Deserialize)]
-        struct Versioned {
-            generation: Format,
-        }
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        if let Ok(Versioned { generation: Format { format } }) = serde_json::from_slice(&bytes)
-            && format > 1
-        {
-            return Err(Error::NewerVersion { path, found: format, supported: 1 });
-        }
-        let sealed: Sealed =
-            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
-        let found = checksum_of(&sealed.generation)?;
-        if found != sealed.checksum || sealed.generation.number != number {
-            return Err(Error::corrupt(
-                &path,
-                format!(
-                    "checksum {found}, expected {}; number {}",
-                    sealed.checksum, sealed.generation.number
-                ),
-            ));
-        }
-        sealed.generation.check().map_err(|what| Error::corrupt(&path, what))?;
-        Ok(sealed.generation)
+        let (generation, _) = Generation::from_file(&path, number, &bytes)?;
+        Ok(generation)
     }
 
     /// The bytes of CURRENT and the generation that they name, as they are now.
@@ -426,8 +400,7 @@ impl IndexDir {
 
     /// Makes a generation the current one, if CURRENT is still as it was seen.
     fn swap_current(&self, seen: &Seen, generation: &Generation) -> Result<()> {
-        let checksum = checksum_of(generation)?;
-        let line = format!("{} {checksum}\n", generation.number);
+        let line = generation.line()? + "\n";
         self.storage.swap(CURRENT, seen.bytes.as_deref(), line.as_bytes())
     }
 

@@ -8,31 +8,16 @@ use std::path::Path;
 use ocelli_index::augment;
 use ocelli_index::container::{FileKind, Reader, SectionKind};
 use ocelli_index::{
-    CodeForm, Dba, Dtype, Encoded, FineCodec, Hash, IndexDir, Model, Part, PartImage, PartKind,
-    PartRow, PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
+    CodeForm, Dba, Dtype, Encoded, FineCodec, Hash, IndexDir, Part, PartImage, PartKind, PartRow,
+    PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
 };
 use ocelli_indexer::evaluate::ranking::{IndexRanking, IndexSearch, Ranking as _};
-use ocelli_indexer::{
-    BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, no_opq, silent, train,
-};
+use ocelli_indexer::{BuildOptions, EXACT_ROWS, OnDuplicate, build, silent};
 use tempfile::tempdir;
 
-use crate::support::{clustered, numbered, regions, spec};
+use crate::support::{clustered, numbered, regions, small_model, spec};
 
 const DIM: usize = 8;
-
-fn small_model(dir: &Path) -> Model {
-    let parts = [regions(&dir.join("train.part"), &clustered(2000, DIM, 1), DIM)];
-    let options = TrainOptions {
-        nlist: 5,
-        m: 4,
-        niter: 4,
-        force: true,
-        threads: 1,
-        ..TrainOptions::default()
-    };
-    train(&parts, &options, &no_opq, &silent).unwrap().0
-}
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
     BuildOptions {
@@ -65,7 +50,7 @@ fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn equal_bytes_whatever_the_threads_and_every_row_is_found() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let parts = [
         numbered(&dir.path().join("a.part"), "a", &clustered(700, DIM, 2), DIM),
         numbered(&dir.path().join("b.part"), "b", &clustered(301, DIM, 3), DIM),
@@ -94,7 +79,7 @@ fn equal_bytes_whatever_the_threads_and_every_row_is_found() {
 #[test]
 fn a_failed_build_leaves_the_earlier_generation() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let a = numbered(&dir.path().join("a.part"), "a", &clustered(50, DIM, 2), DIM);
     let index = dir.path().join("index");
     build(std::slice::from_ref(&a), &model, &index, &options(2, 1), &silent).unwrap();
@@ -142,7 +127,7 @@ fn a_failed_build_leaves_the_earlier_generation() {
 #[test]
 fn ids_are_given_once_also_where_current_is_lost() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let a = [numbered(&dir.path().join("a.part"), "a", &clustered(20, DIM, 1), DIM)];
     let index = dir.path().join("index");
     let opened = IndexDir::create(&index).unwrap();
@@ -178,7 +163,7 @@ fn ids_are_given_once_also_where_current_is_lost() {
 #[test]
 fn a_row_that_is_out_of_range_when_augmented_is_named() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let mut x = [0.0; 2 * DIM];
     (x[0], x[DIM], x[DIM + 1]) = (1.0, -1.0, 1e-20);
     let parts = [numbered(&dir.path().join("a.part"), "a", &x, DIM)];
@@ -198,7 +183,7 @@ fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
 #[test]
 fn rows_that_are_there_twice_can_be_left_out() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let x = clustered(5, DIM, 2);
     let part = |name: &str, rows: &[(&str, u64, usize)]| {
         let path = dir.path().join(name);
@@ -241,7 +226,7 @@ fn rows_that_are_there_twice_can_be_left_out() {
 #[test]
 fn refusals_name_both_places_and_make_nothing_current() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let index = dir.path().join("index");
     let refuse = |parts: &[Part], shards| {
         build(parts, &model, &index, &options(shards, 1), &silent).unwrap_err().to_string()
@@ -286,7 +271,7 @@ fn refusals_name_both_places_and_make_nothing_current() {
 #[test]
 fn a_part_without_names_is_not_taken_twice() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let (first, copy) = (dir.path().join("a.part"), dir.path().join("b.part"));
     let mut writer =
         PartWriter::create(&first, PartKind::Descriptors, Dtype::F32, &spec(DIM)).unwrap();
@@ -305,7 +290,7 @@ fn a_part_without_names_is_not_taken_twice() {
 #[test]
 fn descriptors_are_augmented_before_they_are_coded() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let codec = FineCodec::f16(model.hash(), model.parts().d);
     let model = model.with_fine_codec(codec).unwrap();
     let few = clustered(300, DIM, 2);
@@ -363,7 +348,7 @@ fn descriptors_are_augmented_before_they_are_coded() {
 #[test]
 fn codes_give_the_shards_of_their_descriptors() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path());
+    let model = small_model(dir.path(), DIM, 1);
     let x = clustered(300, DIM, 9);
     let plain = numbered(&dir.path().join("plain.part"), "p", &x, DIM);
     let form = CodeForm::of(&model);

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ocelli_index::{DescriptorSpec, Dtype, Part, PartKind, PartWriter};
+use ocelli_index::{DescriptorSpec, Dtype, Model, Part, PartKind, PartWriter};
+use ocelli_indexer::{TrainOptions, no_opq, silent, train};
 pub use ocelli_test_support::clustered;
 
 pub fn spec(dim: usize) -> DescriptorSpec {
@@ -33,4 +34,18 @@ pub fn regions(path: &Path, x: &[f32], dim: usize) -> Part {
     writer.push("image.jpg", None, x).unwrap();
     writer.finish().unwrap();
     Part::open(path).unwrap()
+}
+
+/// A model of five lists of rows of `dim` coordinates, trained in `dir`.
+pub fn small_model(dir: &Path, dim: usize, seed: u64) -> Model {
+    let parts = [regions(&dir.join("train.part"), &clustered(2000, dim, seed), dim)];
+    let options = TrainOptions {
+        nlist: 5,
+        m: 4,
+        niter: 4,
+        force: true,
+        threads: 1,
+        ..TrainOptions::default()
+    };
+    train(&parts, &options, &no_opq, &silent).unwrap().0
 }

@@ -308,29 +308,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{DescriptorSpec, IndexDir, Metric, ModelParts, NewGeneration, ShardBuilder};
-
-    fn model() -> Model {
-        let spread = |n: u32, scale: f32| -> Vec<f32> {
-            (0..n).map(|i| (i as f32 * 1.7).sin() * scale).collect()
-        };
-        Model::from_parts(ModelParts {
-            spec: DescriptorSpec::foreign("test", 4).unwrap(),
-            metric: Metric::L2,
-            mean: None,
-            rotation: None,
-            renormalize: false,
-            dim: 4,
-            d: 4,
-            nlist: 3,
-            coarse: spread(12, 1.0).into(),
-            m: 2,
-            ksub: 16,
-            codebooks: spread(64, 0.3),
-            training: BTreeMap::new(),
-        })
-        .unwrap()
-    }
+    use crate::model::tests::small;
+    use crate::{IndexDir, Metric, NewGeneration, ShardBuilder};
 
     /// Ids come in no order, so that each shard has a map of them, over several tiles.
     fn shard(dir: &IndexDir, model: &Model, task: u32, rows: u64) -> ShardEntry {
@@ -338,7 +317,7 @@ mod tests {
         for i in 0..rows {
             let id = 2 * (i * 7 % rows) + u64::from(task);
             let list = (i % 3) as u32;
-            builder.push_code(id, &format!("k{id}"), list, &[(i % 16) as u8, 1]).unwrap();
+            builder.push_code(id, &format!("k{id}"), list, &[(i % 16) as u8, 1, 2, 3]).unwrap();
         }
         dir.put_shard(builder, Hash::of(b"p"), task).unwrap()
     }
@@ -348,7 +327,7 @@ mod tests {
     fn no_damaged_tile_ends_a_proof() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = IndexDir::create(tmp.path()).unwrap();
-        let model = model();
+        let model = small(Metric::L2, false, 1);
         dir.put_model(&model).unwrap();
         let shards = vec![shard(&dir, &model, 0, 30_000), shard(&dir, &model, 1, 20_000)];
         let path = dir.shard_path(&shards[0].name).unwrap();

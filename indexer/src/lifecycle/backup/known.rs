@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{Error as IndexError, Hash, IndexDir, LocalStorage, Storage, object_names};
+use ocelli_index::{
+    Error as IndexError, Hash, IndexDir, LocalStorage, Storage, object_names, parse_versioned,
+};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Newest, Object, is_loss};
@@ -92,18 +94,8 @@ impl Seen {
 }
 
 fn read(root: &Path) -> Result<Option<Known>> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        format: u32,
-    }
     let Some(bytes) = LocalStorage::new(root).read(NAME)? else { return Ok(None) };
-    let path = root.join(NAME);
-    let corrupt = |error: serde_json::Error| IndexError::corrupt(&path, error.to_string());
-    let Versioned { format: found } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    if found > FORMAT {
-        return Err(IndexError::NewerVersion { path, found, supported: FORMAT }.into());
-    }
-    let mut known: Known = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    let mut known: Known = parse_versioned(&root.join(NAME), &bytes, FORMAT)?;
     for (chain, seen) in std::mem::take(&mut known.newest) {
         known.insert(&chain, &seen);
     }

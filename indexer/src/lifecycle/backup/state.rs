@@ -10,7 +10,6 @@ use ocelli_index::{
     ERASED, Error as IndexError, FileTrouble, Generation, Hash, Hasher, IndexDir, LocalStorage,
     Storage, object_names,
 };
-use serde::Deserialize;
 
 use super::BackupFile;
 use super::chain::number_of;
@@ -227,19 +226,6 @@ impl State {
     }
 }
 
-/// The line that CURRENT has where this generation is current.
-fn line_of(root: &Path, number: u64) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Sealed {
-        checksum: Hash,
-    }
-    let path = root.join(object_names::generation(number));
-    let json = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let Sealed { checksum } = serde_json::from_slice(&json)
-        .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
-    Ok(format!("{number} {checksum}"))
-}
-
 /// Names of the shards that hold rows which were erased.
 pub(super) fn erased_shards(dir: &IndexDir) -> Result<BTreeSet<String>> {
     Ok(dir.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect())
@@ -286,7 +272,7 @@ fn open_generation(
         return Err(Error::io("open", &path)(std::io::ErrorKind::NotFound.into()));
     }
     models.into_iter().try_for_each(|name| add(format!("models/{name}"), None))?;
-    let line = line_of(root, generation.number)?;
+    let line = generation.line()?;
     known.extend(new);
     Ok(Kept { parent: generation.parent, next_id: generation.next_id, line, files })
 }

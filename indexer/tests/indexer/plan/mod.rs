@@ -14,25 +14,12 @@ use ocelli_indexer::lifecycle::plan::{
     commit_plan, plan_build, plan_compact, run_task,
 };
 use ocelli_indexer::lifecycle::{CompactOptions, GcOptions, delete, gc};
-use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train};
+use ocelli_indexer::{BuildOptions, OnDuplicate, build, no_opq, silent};
 use tempfile::tempdir;
 
-use crate::support::{clustered, descriptors, numbered, regions, spec};
+use crate::support::{clustered, descriptors, numbered, small_model, spec};
 
 const DIM: usize = 8;
-
-fn small_model(dir: &Path, seed: u64) -> Model {
-    let parts = [regions(&dir.join("train.part"), &clustered(2000, DIM, seed), DIM)];
-    let options = TrainOptions {
-        nlist: 5,
-        m: 4,
-        niter: 4,
-        force: true,
-        threads: 1,
-        ..TrainOptions::default()
-    };
-    train(&parts, &options, &no_opq, &silent).unwrap().0
-}
 
 fn options(shards: usize) -> PlanBuildOptions {
     PlanBuildOptions {
@@ -80,7 +67,7 @@ fn shards(dir: &Path) -> BTreeMap<String, Hash> {
 #[test]
 fn any_number_of_workers_gives_the_shards_of_one_process() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     // One process, without a plan.
     let whole = dir.path().join("whole");
@@ -140,7 +127,7 @@ fn any_number_of_workers_gives_the_shards_of_one_process() {
 #[test]
 fn the_time_of_each_stage_is_reported() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     let opened: Vec<_> = paths.iter().map(|p| ocelli_index::Part::open(p).unwrap()).collect();
     let whole = dir.path().join("whole");
@@ -184,7 +171,7 @@ fn the_time_of_each_stage_is_reported() {
 #[test]
 fn tasks_that_are_missing_are_named_and_rows_that_are_there_twice_left_out() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let mut paths = parts(dir.path());
     // The same keys again, of other vectors.
     let c = dir.path().join("c.part");
@@ -223,7 +210,7 @@ fn tasks_that_are_missing_are_named_and_rows_that_are_there_twice_left_out() {
 #[test]
 fn what_changed_since_the_plan_is_refused() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     plan_build(&paths, &model, &index, &options(2), &plan).unwrap();
@@ -240,7 +227,7 @@ fn what_changed_since_the_plan_is_refused() {
     let file = PlanFile::read(&plan).unwrap();
     let place = fs::read_dir(index.join("models")).unwrap().next().unwrap().unwrap().path();
     let good = fs::read(&place).unwrap();
-    small_model(dir.path(), 5).write(&dir.path().join("other.model")).unwrap();
+    small_model(dir.path(), DIM, 5).write(&dir.path().join("other.model")).unwrap();
     fs::copy(dir.path().join("other.model"), &place).unwrap();
     let error = task(&plan, 0).unwrap_err().to_string();
     assert!(error.contains("the plan was made for"), "{error}");
@@ -277,7 +264,7 @@ fn what_changed_since_the_plan_is_refused() {
 #[test]
 fn files_of_vectors_are_built_as_they_are() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let x = clustered(500, DIM, 2);
     let path = dir.path().join("x.fvecs");
     let row = |x: &[f32]| {
@@ -318,7 +305,7 @@ fn files_of_vectors_are_built_as_they_are() {
 #[test]
 fn rows_are_added_and_upserted_by_plan() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     let add = |mode| PlanBuildOptions { mode, ..options(2) };
@@ -360,7 +347,7 @@ fn rows_are_added_and_upserted_by_plan() {
     let row = snapshot.find_key("b0.jpg").unwrap().unwrap();
     assert_eq!(snapshot.id(row).unwrap(), 1002);
 
-    let other = small_model(dir.path(), 5);
+    let other = small_model(dir.path(), DIM, 5);
     let error = plan_build(&paths[1..], &other, &index, &add(Mode::Add), &plan).unwrap_err();
     assert!(error.to_string().contains("another model needs all rows anew"), "{error}");
 }
@@ -369,7 +356,7 @@ fn rows_are_added_and_upserted_by_plan() {
 #[test]
 fn a_compaction_by_plan_merges_shards() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     plan_build(&paths, &model, &index, &options(5), &plan).unwrap();
@@ -401,7 +388,7 @@ fn a_compaction_by_plan_merges_shards() {
 #[test]
 fn a_budget_that_is_too_small_names_the_smallest() {
     let dir = tempdir().unwrap();
-    let model = small_model(dir.path(), 1);
+    let model = small_model(dir.path(), DIM, 1);
     let paths = parts(dir.path());
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     plan_build(&paths, &model, &index, &options(2), &plan).unwrap();
@@ -420,7 +407,7 @@ fn a_budget_that_is_too_small_names_the_smallest() {
 #[test]
 fn a_plan_that_waits_keeps_its_model() {
     let dir = tempdir().unwrap();
-    let (model, other) = (small_model(dir.path(), 1), small_model(dir.path(), 5));
+    let (model, other) = (small_model(dir.path(), DIM, 1), small_model(dir.path(), DIM, 5));
     let paths = parts(dir.path());
     let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
     plan_build(&paths[..1], &other, &index, &options(2), &plan).unwrap();

@@ -20,7 +20,7 @@ struct Index {
 impl Index {
     fn new() -> Self {
         let dir = tempdir().unwrap();
-        let (model, paths) = (small_model(dir.path(), 1), parts(dir.path()));
+        let (model, paths) = (small_model(dir.path(), DIM, 1), parts(dir.path()));
         let root = dir.path().join("index");
         let index = Self { dir, paths, model, root };
         let plan = index.path("first.plan");

@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use ocelli_index::container::write_atomically;
-use ocelli_index::{Error as IndexError, FileTrouble, Hash, LocalStorage, Storage};
+use ocelli_index::{
+    Error as IndexError, FileTrouble, Hash, LocalStorage, Storage, parse_versioned,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Chain;
@@ -31,12 +33,10 @@ impl Chain {
             Err(error) if is_disk_error(&error) => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        match serde_json::from_slice(&bytes) {
-            Ok(Owner { format: 1, index }) => Ok(Some(index)),
-            Ok(Owner { format: found, .. }) => {
-                Err(IndexError::NewerVersion { path, found, supported: 1 }.into())
-            }
-            Err(_) => Ok(None),
+        match parse_versioned::<Owner>(&path, &bytes, 1) {
+            Ok(owner) => Ok(Some(owner.index)),
+            Err(IndexError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -6,8 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ocelli_index::{Error as IndexError, Hash, Hasher, object_names};
-use serde::Deserialize;
+use ocelli_index::{Error as IndexError, Generation, Hash, Hasher, file_before, object_names};
 
 use super::super::{Backup, BackupFile};
 use super::Chain;
@@ -17,49 +16,8 @@ use super::owner::is_damage;
 use super::stored::Stored;
 use crate::{Error, Result};
 
-/// The part of a generation's file that names other files.
-#[derive(Deserialize)]
-struct Sealed {
-    generation: Named,
-    checksum: Hash,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    model: Hash,
-    shards: Vec<NamedShard>,
-    tombstones: BTreeMap<String, Hash>,
-    deletes: Option<Hash>,
-}
-
-#[derive(Deserialize)]
-struct NamedShard {
-    name: String,
-    checksum: Hash,
-    bytes: u64,
-}
-
-/// The version of the format of a generation's file.
-#[derive(Deserialize)]
-struct Versioned {
-    generation: Format,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
-}
-
-/// Version of the format of generations that is read.
-const GENERATION: u32 = 1;
 /// Most bytes of a file, and of all files of a backup, that are believed.
 const MOST_BYTES: u64 = 1 << 62;
-
-/// First line of a file of the delete log.
-#[derive(Deserialize)]
-struct Head {
-    before: Option<Hash>,
-}
 
 /// A generation.
 struct Parts {
@@ -237,17 +195,10 @@ impl<'a> Reader<'a> {
         })?;
         own.bytes = json.len() as u64;
         let path = self.chain.object(&own);
-        if let Ok(Versioned { generation: Format { format: found } }) =
-            serde_json::from_slice(&json)
-            && found > GENERATION
-        {
-            return Err(IndexError::NewerVersion { path, found, supported: GENERATION }.into());
-        }
-        let corrupt = |what: String| Error::from(IndexError::corrupt(&path, what));
-        let Sealed { generation, checksum } =
-            serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
+        let (generation, checksum) = Generation::from_file(&path, number, &json)?;
         if let Some(shard) = generation.shards.iter().find(|shard| shard.bytes > MOST_BYTES) {
-            return Err(corrupt(format!("shard {}: {} bytes", shard.name, shard.bytes)));
+            let what = format!("shard {}: {} bytes", shard.name, shard.bytes);
+            return Err(IndexError::corrupt(&path, what).into());
         }
         let mut files = vec![own];
         files.extend(generation.shards.into_iter().map(|shard| BackupFile {
@@ -329,10 +280,9 @@ impl<'a> Reader<'a> {
         let mut file = BufReader::new(File::open(&path).map_err(Error::io("open", &path))?);
         let mut head = Vec::new();
         file.read_until(b'\n', &mut head).map_err(Error::io("read", &path))?;
-        let head: Head = serde_json::from_slice(&head)
-            .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
-        self.before.insert(sha256, head.before);
-        Ok(head.before)
+        let before = file_before(&path, &head)?;
+        self.before.insert(sha256, before);
+        Ok(before)
     }
 
     /// A backup without the generations that need one of the files in `damaged`, and what is left

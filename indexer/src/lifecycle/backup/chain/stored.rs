@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ocelli_index::{Error as IndexError, Hash};
+use ocelli_index::{Error as IndexError, Hash, parse_versioned};
 use serde::{Deserialize, Serialize};
 
 use super::super::BackupFile;
@@ -39,19 +39,8 @@ pub(super) struct Stored {
 impl Stored {
     /// The list of backup `number` by the JSON in its file at `path`.
     pub(super) fn parse(path: &Path, number: u64, json: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
-        }
         let corrupt = |what: String| IndexError::corrupt(path, what);
-        let Versioned { format } =
-            serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
-        if format > FORMAT {
-            let path = path.to_owned();
-            return Err(IndexError::NewerVersion { path, found: format, supported: FORMAT }.into());
-        }
-        let stored: Self =
-            serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
+        let stored: Self = parse_versioned(path, json, FORMAT)?;
         if stored.number != number {
             return Err(corrupt(format!("backup {}, expected {number}", stored.number)).into());
         }

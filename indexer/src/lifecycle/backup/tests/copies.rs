@@ -35,9 +35,7 @@ fn a_chain_is_of_one_index() {
 /// it is of goes on.
 #[test]
 fn a_damaged_chain_is_still_of_one_index() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
     let other = other_index();
@@ -95,9 +93,7 @@ fn other_index() -> TempDir {
 /// Two copies of an index that each go on do not share a chain.
 #[test]
 fn copies_of_an_index_do_not_share_a_chain() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     let unchanged = copy_of(tmp.path());
     // While nothing came between, either may go on.
@@ -132,9 +128,7 @@ fn copies_of_an_index_do_not_share_a_chain() {
 /// number have a place each, and each backup gives back its own.
 #[test]
 fn a_restored_index_goes_on_with_its_chain() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let mut states = vec![tree(tmp.path())];
     for id in [10, 20] {
         bury(&dir, &[id]);
@@ -160,9 +154,7 @@ fn a_restored_index_goes_on_with_its_chain() {
 /// A directory that lost its note, and whose generations are all later, goes on.
 #[test]
 fn a_lost_note_ends_no_chain() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     bury(&dir, &[10]);
     fs::remove_file(tmp.path().join("backups.json")).unwrap();
     assert_eq!(back_up(tmp.path(), chain.path()).backup, 2);
@@ -172,9 +164,7 @@ fn a_lost_note_ends_no_chain() {
 /// it must know that it made the backup.
 #[test]
 fn a_copy_that_has_only_later_generations_is_refused() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
@@ -209,9 +199,7 @@ fn a_copy_that_has_only_later_generations_is_refused() {
 /// A backup that failed before its list was there is not one that the directory made.
 #[test]
 fn a_backup_that_failed_is_not_remembered() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     // The list cannot be written.
@@ -229,9 +217,7 @@ fn a_backup_that_failed_is_not_remembered() {
 /// Where the newest list is damaged, the directory that made it goes on, and no other.
 #[test]
 fn a_damaged_newest_list_is_of_the_one_that_made_it() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
@@ -251,9 +237,7 @@ fn a_damaged_newest_list_is_of_the_one_that_made_it() {
 /// Files of another history do not come among the generations of one that stays current.
 #[test]
 fn a_current_generation_stays_in_its_own_history() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());

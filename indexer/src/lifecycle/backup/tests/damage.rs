@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Damages an object, which held these bytes.
+type Damage = fn(&Path, &[u8]);
+/// A flipped bit, a cut, and the loss of all.
+const DAMAGES: [Damage; 3] = [
+    |object, good| {
+        let mut bad = good.to_vec();
+        bad[good.len() / 2] ^= 1;
+        fs::write(object, bad).unwrap();
+    },
+    |object, good| fs::write(object, &good[..good.len() / 2]).unwrap(),
+    |object, _| fs::remove_file(object).unwrap(),
+];
+
 /// Neither a damaged index nor a damaged chain is taken for a sound one.
 #[test]
 fn damage_is_seen_on_the_way() {
@@ -22,16 +35,8 @@ fn damage_is_seen_on_the_way() {
     for file in &backups(chain.path()).unwrap()[0].files {
         let object = object_of(chain.path(), file);
         let good = fs::read(&object).unwrap();
-        for change in 0..3 {
-            let mut bad = good.clone();
-            match change {
-                0 => bad[good.len() / 2] ^= 1,
-                1 => bad.truncate(good.len() / 2),
-                _ => fs::remove_file(&object).unwrap(),
-            }
-            if change < 2 {
-                fs::write(&object, bad).unwrap();
-            }
+        for damage in DAMAGES {
+            damage(&object, &good);
             let faults = check(chain.path(), 1, &silent).unwrap().faults;
             assert!(faults.len() == 1 && faults[0].contains("backup 1"), "{faults:?}");
             let new = tempdir().unwrap();
@@ -57,16 +62,8 @@ fn a_backup_heals_its_chain() {
     for file in &backups(chain.path()).unwrap()[1].files {
         let object = object_of(chain.path(), file);
         let good = fs::read(&object).unwrap();
-        for change in 0..3 {
-            let mut bad = good.clone();
-            match change {
-                0 => bad[good.len() / 2] ^= 1,
-                1 => bad.truncate(good.len() / 2),
-                _ => fs::remove_file(&object).unwrap(),
-            }
-            if change < 2 {
-                fs::write(&object, bad).unwrap();
-            }
+        for damage in DAMAGES {
+            damage(&object, &good);
             assert_ne!(check(chain.path(), 1, &silent).unwrap().faults, [""; 0]);
             let report = back_up(tmp.path(), chain.path());
             assert!(!report.new && report.backup == 2 && report.new_files == 1, "{report:?}");
@@ -152,9 +149,7 @@ fn the_newest_whole_backup_is_named() {
 /// back where that is asked for.
 #[test]
 fn a_damaged_earlier_generation_can_be_left_out() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let shards = dir.current().unwrap().unwrap().shards;
     commit(&dir, vec![shards[0].clone()], &[], 2 * ROWS);
     bury(&dir, &[10]);
@@ -208,9 +203,7 @@ fn a_damaged_earlier_generation_can_be_left_out() {
 /// one number.
 #[test]
 fn lost_generations_of_two_histories_come_again() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let mut states = vec![tree(tmp.path())];
     let again = tempdir().unwrap();
     bring_back(chain.path(), again.path(), None, false);

@@ -123,9 +123,7 @@ fn fail(path: &Path) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_dying_disk_is_damage() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
     let all = backups(chain.path()).unwrap();
@@ -187,9 +185,7 @@ fn sizes_that_cannot_be_are_damage() {
 /// The command that a failed restoration names works in the same directory.
 #[test]
 fn the_way_out_works_where_something_was_written() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let state = tree(tmp.path());
     let mut shards = dir.current().unwrap().unwrap().shards;
     shards.push(shard(&dir, &model(0), 9, 1000, ROWS));
@@ -216,9 +212,7 @@ fn the_way_out_works_where_something_was_written() {
 /// A quick backup that meets damage says what heals it.
 #[test]
 fn a_quick_backup_says_what_heals() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     bury(&dir, &[10]);
     let files = &backups(chain.path()).unwrap()[0].files;
     let file = files.iter().find(|file| file.name.starts_with("tombstones/")).unwrap();

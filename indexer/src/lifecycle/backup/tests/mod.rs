@@ -22,6 +22,14 @@ fn back_up(root: &Path, target: &Path) -> BackupReport {
     backup(root, target, 0, 2, &silent).unwrap()
 }
 
+/// An index and its first backup, in a chain of its own.
+fn backed_up() -> (TempDir, IndexDir, TempDir) {
+    let (tmp, dir) = index();
+    let chain = tempdir().unwrap();
+    back_up(tmp.path(), chain.path());
+    (tmp, dir, chain)
+}
+
 fn refused(root: &Path, target: &Path) -> String {
     backup(root, target, 0, 2, &silent).unwrap_err().to_string()
 }
@@ -157,9 +165,7 @@ fn every_backup_gives_back_what_was_there() {
 /// in a directory that was restored from an earlier backup, whose numbers the chain has twice.
 #[test]
 fn deletes_cost_little() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (_tmp, dir, chain) = backed_up();
     let delete = |dir: &IndexDir, id: u64| {
         bury(dir, &[id]);
         let report = back_up(dir.root(), chain.path());
@@ -182,9 +188,7 @@ fn deletes_cost_little() {
 /// them is left to a search.
 #[test]
 fn a_second_history_of_many_generations_can_be_read() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let mut states = vec![tree(tmp.path())];
     for id in 10..30 {
         bury(&dir, &[id]);
@@ -208,9 +212,7 @@ fn a_second_history_of_many_generations_can_be_read() {
 /// on from there.
 #[test]
 fn a_killed_backup_harms_nothing() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let old = tree(tmp.path());
     let mut shards = dir.current().unwrap().unwrap().shards;
     shards.push(shard(&dir, &model(0), 9, 1000, ROWS));
@@ -231,9 +233,7 @@ fn a_killed_backup_harms_nothing() {
 
 #[test]
 fn a_damaged_directory_gets_what_differs() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let state = tree(tmp.path());
     let shards = dir.current().unwrap().unwrap().shards;
     fs::write(tmp.path().join("CURRENT"), "?").unwrap();
@@ -255,9 +255,7 @@ fn a_damaged_directory_gets_what_differs() {
 /// Files that were lost come back, and what was committed since stays current.
 #[test]
 fn the_current_generation_may_stay() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let shards = dir.current().unwrap().unwrap().shards;
     commit(&dir, shards.clone(), &[5], 2 * ROWS);
     let state = tree(tmp.path());
@@ -332,9 +330,7 @@ fn backups_that_hold_a_shard_are_named() {
 /// Erased rows get into no backup that is made later, and do not come back.
 #[test]
 fn erased_rows_do_not_come_back() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let names = Names { ids: vec![10], keys: Vec::new() };
     let report = delete(tmp.path(), names, true, &silent).unwrap().erased.unwrap();
     assert_eq!(report.backups.len(), 1);

@@ -66,9 +66,7 @@ fn a_lost_list_ends_no_chain() {
 /// A backup that was killed once its list was there is known.
 #[test]
 fn a_backup_that_was_killed_last_is_known() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     bury(&dir, &[10]);
     // The list cannot be written: what is noted before it stays.
     let lock = chain.path().join(".lock");
@@ -89,9 +87,7 @@ fn a_backup_that_was_killed_last_is_known() {
 /// What an earlier version wrote down is understood.
 #[test]
 fn a_note_of_format_2_is_read() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let current = fs::read_to_string(tmp.path().join("CURRENT")).unwrap();
     let note = tmp.path().join("backups.json");
     let new: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
@@ -139,9 +135,7 @@ fn an_index_may_have_two_names() {
 /// A refusal advises nothing by which something is lost, and what it says works.
 #[test]
 fn a_refusal_is_harmless() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
@@ -159,9 +153,7 @@ fn a_refusal_is_harmless() {
 /// also when it goes on.
 #[test]
 fn files_alone_make_no_history() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let copy = copy_of(tmp.path());
     bury(&dir, &[10]);
     back_up(tmp.path(), chain.path());
@@ -197,9 +189,7 @@ fn a_current_generation_of_a_later_version_stays() {
 /// from.
 #[test]
 fn what_is_added_meanwhile_is_another_history() {
-    let (tmp, dir) = index();
-    let chain = tempdir().unwrap();
-    back_up(tmp.path(), chain.path());
+    let (tmp, dir, chain) = backed_up();
     let new = tempdir().unwrap();
     let done = AtomicBool::new(false);
     let add = |_: Progress| {
