@@ -160,6 +160,15 @@ impl IndexDir {
         self.each_erasure()?.into_iter().collect()
     }
 
+    /// Names of the shards that hold, or held, rows which were erased. No way leads back to a
+    /// generation with one of them.
+    ///
+    /// # Errors
+    /// Those of [`Self::erasures`].
+    pub fn erased_shards(&self) -> Result<BTreeSet<String>> {
+        Ok(self.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect())
+    }
+
     /// All erasures of the index, each as it is read: one that is damaged hides no other.
     ///
     /// # Errors

@@ -81,8 +81,7 @@ impl IndexDir {
         let current = self.keep_ids(remove)?;
         let all: Vec<Generation> =
             self.generations()?.into_iter().map(|n| self.generation(n)).collect::<Result<_>>()?;
-        let erased: BTreeSet<String> =
-            self.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect();
+        let erased = self.erased_shards()?;
         let newest = all.last().map(|generation| generation.number);
         let mut left = keep.generations;
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());

@@ -71,8 +71,7 @@ impl Remains {
     /// # Errors
     /// Those of [`unless_lost`].
     pub(super) fn newest_sound(&self, most: u64) -> Result<Option<u64>> {
-        let erasures = self.dir.erasures()?;
-        let erased: BTreeSet<&String> = erasures.iter().flat_map(|e| &e.shards).collect();
+        let erased = self.dir.erased_shards()?;
         for (&number, generation) in self.generations.range(..=most).rev() {
             let is_open = generation.shards.iter().all(|shard| !erased.contains(&shard.name));
             if is_open && unless_lost(Snapshot::open_in(&self.dir, Some(number)))?.is_some() {

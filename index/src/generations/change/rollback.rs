@@ -61,18 +61,17 @@ impl IndexDir {
 
     /// Refuses a generation that names a file with rows that were erased.
     pub(in crate::generations) fn refuse_erased(&self, target: &Generation) -> Result<()> {
-        for erasure in self.erasures()? {
-            if let Some(shard) = target.shards.iter().find(|s| erasure.shards.contains(&s.name)) {
-                return Err(Error::invalid(format!(
-                    "{}: generation {} cannot be current again: its shard {} holds rows that were \
-                     erased; `ocelli gc --yes` removes it",
-                    self.root().display(),
-                    target.number,
-                    shard.name
-                )));
-            }
+        let erased = self.erased_shards()?;
+        match target.shards.iter().find(|shard| erased.contains(&shard.name)) {
+            None => Ok(()),
+            Some(shard) => Err(Error::invalid(format!(
+                "{}: generation {} cannot be current again: its shard {} holds rows that were \
+                 erased; `ocelli gc --yes` removes it",
+                self.root().display(),
+                target.number,
+                shard.name
+            ))),
         }
-        Ok(())
     }
 
     /// Names of the rows that somebody asked to delete, of the log `of` without those of the log

@@ -323,7 +323,7 @@ fn check_place(root: &Path, chain: &Chain, backup: &Backup, force: bool) -> Resu
 fn refuse_erased(root: &Path, backup: &Backup) -> Result<()> {
     // A directory that is not there says nothing.
     let Ok(dir) = IndexDir::open(root) else { return Ok(()) };
-    let erased = state::erased_shards(&dir).map_err(|error| {
+    let erased = dir.erased_shards().map_err(|error| {
         Error::Invalid(format!(
             "{error}; it says which rows were erased, and backup {} may hold them: expected a \
              record that can be read, or an empty directory to restore into, and then to erase \

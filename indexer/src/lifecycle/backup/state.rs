@@ -90,7 +90,7 @@ impl State {
         }
         let mut files = Opened::new();
         let (mut kept, mut left) = (BTreeMap::new(), BTreeMap::new());
-        let erased = erased_shards(&dir)?;
+        let erased = dir.erased_shards()?;
         for number in dir.generations()? {
             let mut next_id = None;
             let opened = dir.generation(number).map_err(Error::from).and_then(|generation| {
@@ -224,11 +224,6 @@ impl State {
         let files = self.generation_files();
         files.filter_map(|file| Some((number_of(&file.name)?, file.sha256))).collect()
     }
-}
-
-/// Names of the shards that hold rows which were erased.
-pub(super) fn erased_shards(dir: &IndexDir) -> Result<BTreeSet<String>> {
-    Ok(dir.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect())
 }
 
 type Opened = BTreeMap<Arc<str>, (BackupFile, File)>;
