@@ -96,7 +96,7 @@ pub use generations::change::{
 };
 pub use generations::deletes::{Cause, DeleteFile, DeletedRow, file_before, hash_of_deletes};
 pub use generations::erased::Erasure;
-pub use generations::garbage::{Alone, Garbage, GarbageObject, Keep};
+pub use generations::garbage::{Alone, Garbage, GarbageObject, Held, Keep};
 pub use generations::names as object_names;
 pub use generations::recover::{LostCurrent, WayBack};
 pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Storage, Version};

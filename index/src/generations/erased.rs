@@ -53,6 +53,7 @@ impl IndexDir {
     /// # Errors
     /// Those of opening the generations' files.
     pub fn find_erased(&self, names: &Names, time_ms: u64) -> Result<Erasure> {
+        let _held = self.hold()?;
         let mut erasure = Erasure {
             format: FORMAT,
             ids: names.ids.iter().copied().collect(),

@@ -33,6 +33,17 @@ pub struct Garbage {
     pub young: Vec<GarbageObject>,
 }
 
+/// The time in which nobody removes files: see [`IndexDir::hold`].
+pub struct Held {
+    _guard: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
 /// The time in which nobody else names objects, or counts on one: see [`IndexDir::alone`].
 pub struct Alone {
     _guard: Box<dyn Any + Send>,
@@ -60,6 +71,15 @@ pub struct Keep {
 }
 
 impl IndexDir {
+    /// Waits until nobody removes files, and keeps it so for as long as the result lives: so long,
+    /// what a generation names can be opened, even if it is no longer current. What is open stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn hold(&self) -> Result<Held> {
+        Ok(Held { _guard: self.storage.guard(false)? })
+    }
+
     /// Waits until nobody changes the index, and keeps it so for as long as the result lives: what
     /// is to be kept is looked at in that time.
     ///

@@ -300,6 +300,32 @@ impl IndexDir {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::NotFound`], [`Error::Io`].
     pub fn current(&self) -> Result<Option<Generation>> {
+        self.while_current(|| self.current_now())
+    }
+
+    /// Does `look`, which looks at what is current and needs no lock. While it looks, others may
+    /// become current, and files go that no generation needs any more: what was lost for that
+    /// reason is looked for again.
+    ///
+    /// # Errors
+    /// Those of `look`, about what is still current.
+    pub(crate) fn while_current<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
+        let name = || self.current_name().ok().flatten();
+        let mut before = name();
+        loop {
+            let error = match look() {
+                Err(error) if error.is_lost() => error,
+                done => return done,
+            };
+            let now = name();
+            if now == before {
+                return Err(error);
+            }
+            before = now;
+        }
+    }
+
+    fn current_now(&self) -> Result<Option<Generation>> {
         let Some((number, checksum, _)) = self.read_current()? else { return Ok(None) };
         let generation = self.generation(number)?;
         let found = checksum_of(&generation)?;

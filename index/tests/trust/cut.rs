@@ -59,11 +59,12 @@ fn a_shard_cut_while_threads_search_it_fails_alone() {
         let snapshot = Snapshot::open(tmp.path(), None).unwrap();
         let (started, is_cut) = (AtomicUsize::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
+            let mut readers = Vec::new();
             for thread in 0..3 {
                 let (snapshot, queries, good, alone) = (&snapshot, &queries, &good, &alone);
                 let (started, is_cut, name) = (&started, &is_cut, &name);
                 let (right, failed, partial) = (&right, &failed, &partial);
-                scope.spawn(move || {
+                readers.push(scope.spawn(move || {
                     let mut scratch = Scratch::default();
                     let mut after = 0;
                     for i in (thread..).step_by(7) {
@@ -94,9 +95,10 @@ fn a_shard_cut_while_threads_search_it_fails_alone() {
                             break;
                         }
                     }
-                });
+                }));
             }
-            while started.load(Ordering::SeqCst) < 4 {
+            let some_read = || readers.iter().any(|reader| !reader.is_finished());
+            while started.load(Ordering::SeqCst) < 4 && some_read() {
                 std::thread::yield_now();
             }
             cut(&path, at);
@@ -183,7 +185,7 @@ fn a_model_cut_while_it_is_opened_is_whole_or_refused() {
                 }
                 outcomes
             });
-            while !go.load(Ordering::SeqCst) {
+            while !go.load(Ordering::SeqCst) && !reader.is_finished() {
                 std::thread::yield_now();
             }
             cut(&path, at);
@@ -259,7 +261,7 @@ fn a_part_cut_while_it_is_read_gives_its_rows_or_an_error() {
                 }
                 count
             });
-            while !go.load(Ordering::SeqCst) {
+            while !go.load(Ordering::SeqCst) && !reader.is_finished() {
                 std::thread::yield_now();
             }
             cut(&path, at);

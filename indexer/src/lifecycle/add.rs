@@ -5,7 +5,7 @@ use std::path::Path;
 use ocelli_index::{Mode, Part, Snapshot};
 use serde::Serialize;
 
-use super::change::{commit_by, open_current};
+use super::change::{commit_by, hold_current};
 use super::fit::{self, Fit};
 use crate::build::{Onto, build_onto};
 use crate::threads::pool;
@@ -49,9 +49,10 @@ pub fn add(
                 .to_owned(),
         ));
     }
-    let (index, current) = open_current(dir)?;
+    let (index, current, held) = hold_current(dir)?;
     // With the fine codec that its shards have.
     let snapshot = Snapshot::open_candidate(&index, &current)?;
+    drop(held);
     let model = snapshot.model();
     let rows = parts.iter().map(Part::rows).sum();
     let _limit = options.memory(model, rows)?.limit();

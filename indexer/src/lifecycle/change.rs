@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use ocelli_index::{Change, CommitOptions, Committed, Names, RowCounts, Source};
-use ocelli_index::{Generation, IndexDir, MadeBy};
+use ocelli_index::{Generation, Held, IndexDir, MadeBy};
 
 use crate::{Error, Result};
 
@@ -46,4 +46,12 @@ pub(super) fn open_current(dir: &Path) -> Result<(IndexDir, Generation)> {
         ))
     })?;
     Ok((index, current))
+}
+
+/// [`open_current`], for one who opens its files: they stay as long as the third lives, also if
+/// another generation becomes current meanwhile.
+pub(super) fn hold_current(dir: &Path) -> Result<(IndexDir, Generation, Held)> {
+    let held = IndexDir::open(dir)?.hold()?;
+    let (index, current) = open_current(dir)?;
+    Ok((index, current, held))
 }

@@ -81,7 +81,7 @@ pub fn delete_listed(
     memory_budget_bytes: usize,
     progress: ProgressFn<'_>,
 ) -> Result<DeleteReport> {
-    let (index, current) = open_current(dir)?;
+    let (index, _) = open_current(dir)?;
     let needs = if erase { erasure_bytes(names)? } else { 0 };
     let budget = (memory_budget_bytes, needs);
     if erase {
@@ -100,7 +100,7 @@ pub fn delete_listed(
     // First, so that whoever is stopped here finds the record, and goes on.
     let erasure = index.find_erased(&all, now_ms())?;
     if memory_budget_bytes > 0 {
-        check_shards(&index, &current, &erasure.shards, budget)?;
+        check_shards(dir, &erasure.shards, budget)?;
     }
     index.put_erasure(&erasure)?;
     all.keys = erasure.keys.into_iter().collect();
@@ -173,6 +173,7 @@ fn erase_files(
             .collect();
         if here.is_empty() {
             let mut generations = Vec::new();
+            let _held = index.hold()?;
             for number in index.generations()? {
                 let shards = index.generation(number)?.shards;
                 if shards.iter().any(|shard| erasure.shards.contains(&shard.name)) {

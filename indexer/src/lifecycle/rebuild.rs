@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildSeconds, Change, CommitOptions, DescriptorSpec, FineCodec, Gate, Generation, IndexDir,
-    Model, NameList, NameListBuilder, NewGeneration, Part, Snapshot,
+    BuildSeconds, Change, CommitOptions, DescriptorSpec, FineCodec, Gate, IndexDir, Model,
+    NameList, NameListBuilder, NewGeneration, Part, Snapshot,
 };
 use serde::Serialize;
 
-use super::change::{commit_by, open_current};
+use super::change::{commit_by, hold_current};
 use super::deleted::deleted_rows;
 use super::stored::Again;
 use crate::build::{Onto, SortMemory, build_onto};
@@ -61,12 +61,14 @@ pub fn rebuild_gated(
     gate: Option<Gate<'_>>,
     progress: ProgressFn<'_>,
 ) -> Result<RebuildReport> {
-    let (index, current) = open_current(dir)?;
+    let (index, current, held) = hold_current(dir)?;
     let settings = [("model", model.hash().to_string())];
     let commit = CommitOptions { gate, ..commit_by("rebuild", &settings) };
     let deletes = current.deletes.filter(|_| !forget_deletes);
     if parts.is_empty() {
-        return from_index(&index, &current, model, options, &commit, progress);
+        let snapshot = Snapshot::open_candidate(&index, &current)?;
+        drop(held);
+        return from_index(&index, &snapshot, model, options, &commit, progress);
     }
     let rows = parts.iter().map(Part::rows).sum();
     let memory = options.memory(model, rows)?;
@@ -82,6 +84,7 @@ pub fn rebuild_gated(
             index.deleted_names(&current, names.unwrap_or_default())?
         }
     };
+    drop(held);
     let left_out = deleted_rows(parts, &names, sorting.as_ref())?;
     let all: usize = parts.iter().map(Part::images).sum();
     if all > 0 && left_out.len() == all {
@@ -122,14 +125,14 @@ fn nameless(parts: &[Part]) -> Result<bool> {
 /// [`rebuild`] of the vectors that the index decodes.
 fn from_index(
     index: &IndexDir,
-    current: &Generation,
+    snapshot: &Snapshot,
     model: &Model,
     options: &BuildOptions,
     commit: &CommitOptions<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<RebuildReport> {
     let start = Instant::now();
-    let snapshot = Snapshot::open_candidate(index, current)?;
+    let current = snapshot.generation();
     let (old, new) = (&snapshot.model().parts().spec, &model.parts().spec);
     DescriptorSpec::same_or_err("the index under the new model", new, old)?;
     if options.dba != 0 {
@@ -149,7 +152,7 @@ fn from_index(
     let memory = Memory::to_encode_again(budget, (snapshot.model(), model), threads)?;
     let _limit = memory.limit();
     let model_bytes = index.put_model(model)?.bytes;
-    let again = Again::new(index, &snapshot, model, options, memory, progress)?;
+    let again = Again::new(index, snapshot, model, options, memory, progress)?;
     let work = again.work();
     let (shards, ids) = again.run()?;
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
@@ -186,7 +189,7 @@ fn from_index(
         stage_seconds: BuildSeconds::default(),
         seconds: start.elapsed().as_secs_f64(),
     };
-    let warnings = vec![what_is_lost(&snapshot)];
+    let warnings = vec![what_is_lost(snapshot)];
     Ok(RebuildReport { build, left_out_deleted: 0, from_index: true, warnings })
 }
 

@@ -94,7 +94,14 @@ pub fn verify(
         let what = format!("{}: the index has no generation yet", root.display());
         return Err(ocelli_index::Error::not_found(what).into());
     }
-    let proven = prove(&dir, &numbers, threads, progress)?;
+    let mut proven = prove(&dir, &numbers, threads, progress)?;
+    let mut numbers = numbers;
+    if !matches!(which, Which::Number(_)) {
+        // Another became current meanwhile, and `gc` removed these.
+        let there = dir.generations()?;
+        numbers.retain(|number| there.contains(number));
+        proven.faults.retain(|(number, _)| there.contains(number));
+    }
     let fault = |(generation, error): &(u64, ocelli_index::Error)| Fault {
         generation: *generation,
         path: error.path().map(Path::to_owned),

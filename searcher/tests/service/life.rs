@@ -52,6 +52,7 @@ async fn a_deletion_is_in_force_within_a_second() -> Result<()> {
             if !found.merged.ids.contains(&id) {
                 break;
             }
+            assert!(committed.elapsed() < Duration::from_secs(60), "{id} is still found");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         slowest = slowest.max(committed.elapsed());

@@ -126,7 +126,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_in(dir: &IndexDir, generation: Option<u64>) -> Result<Self> {
-        Self::open_shards(dir, Self::named(dir, generation)?, None, Err)
+        Self::open_asked(dir, generation, None, Err)
     }
 
     /// [`Self::open_in`] of a generation that is not in the directory yet: one that is about to be
@@ -145,8 +145,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_after(root: &Path, generation: Option<u64>, before: Option<&Self>) -> Result<Self> {
-        let dir = IndexDir::open(root)?;
-        Self::open_shards(&dir, Self::named(&dir, generation)?, before, Err)
+        Self::open_asked(&IndexDir::open(root)?, generation, before, Err)
     }
 
     /// A generation by number, or the current one.
@@ -177,12 +176,35 @@ impl Snapshot {
         before: Option<&Self>,
     ) -> Result<Self> {
         let dir = IndexDir::open(root)?;
-        Self::open_shards(&dir, Self::named(&dir, generation)?, before, |error| {
-            match error.trouble() {
-                Some(_) => Ok(error),
-                None => Err(error),
-            }
-        })
+        let left_out = |error: Error| match error.trouble() {
+            Some(_) => Ok(error),
+            None => Err(error),
+        };
+        let number = |snapshot: &Self| snapshot.generation.number;
+        let mut opened = Self::open_asked(&dir, generation, before, left_out)?;
+        // Shards may be missing since another generation became current meanwhile.
+        let current = || dir.current_name().ok().flatten();
+        while generation.is_none()
+            && !opened.missing.is_empty()
+            && current().is_some_and(|(current, _)| current != number(&opened))
+        {
+            opened = Self::open_asked(&dir, None, before, left_out)?;
+        }
+        Ok(opened)
+    }
+
+    /// Opens a generation by number, or the one that is current.
+    fn open_asked(
+        dir: &IndexDir,
+        generation: Option<u64>,
+        before: Option<&Self>,
+        broken: impl Fn(Error) -> Result<Error> + Copy,
+    ) -> Result<Self> {
+        let open = || Self::open_shards(dir, Self::named(dir, generation)?, before, broken);
+        match generation {
+            Some(_) => open(),
+            None => dir.while_current(open),
+        }
     }
 
     fn open_shards(

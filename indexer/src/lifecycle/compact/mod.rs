@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CompactJob, FineCodec, Generation, Hash, IndexDir, Job, Model, Plan, Shard, ShardBuilder,
+    CompactJob, FineCodec, Generation, Hash, Held, IndexDir, Job, Model, Plan, Shard, ShardBuilder,
     ShardEntry, Snapshot, Spill, WorkArea,
 };
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
-use super::change::{Change, Source, commit_by, open_current};
+use super::change::{Change, Source, commit_by, hold_current};
 use crate::memory::Memory;
 use crate::{Error, Progress, ProgressFn, Result};
 
@@ -81,9 +81,10 @@ pub fn compact(
     options: &CompactOptions,
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
-    let (index, current) = open_current(dir)?;
+    let (index, current, held) = hold_current(dir)?;
     let groups = groups(&index, &current, options)?;
-    compact_groups(&index, &current, &groups, (options.memory_budget_bytes, 0), progress)
+    let budget = (options.memory_budget_bytes, 0);
+    compact_groups((&index, held), &current, &groups, budget, progress)
 }
 
 /// Groups of shards of a generation that are to be merged, each by their numbers.
@@ -130,19 +131,19 @@ pub(super) fn compact_shards(
     budget: (usize, usize),
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
-    let (index, current) = open_current(dir)?;
-    compact_groups(&index, &current, &each_alone(&current, names), budget, progress)
+    let (index, current, held) = hold_current(dir)?;
+    compact_groups((&index, held), &current, &each_alone(&current, names), budget, progress)
 }
 
 /// Refuses a budget in which [`compact_shards`] does not write these shards again.
 pub(super) fn check_shards(
-    index: &IndexDir,
-    current: &Generation,
+    dir: &Path,
     names: &BTreeSet<String>,
     budget: (usize, usize),
 ) -> Result<()> {
-    let snapshot = Snapshot::open_candidate(index, current)?;
-    memory_for(index, &snapshot, &each_alone(current, names), budget).map(drop)
+    let (index, current, _held) = hold_current(dir)?;
+    let snapshot = Snapshot::open_candidate(&index, &current)?;
+    memory_for(&index, &snapshot, &each_alone(&current, names), budget).map(drop)
 }
 
 /// A group of each of the shards that are named.
@@ -218,9 +219,10 @@ fn choose(sizes: &[Size]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// Merges each group of shards of the generation, and commits each by itself.
+/// Merges each group of shards of the generation, and commits each by itself. Files of the index
+/// are held until all are open.
 fn compact_groups(
-    index: &IndexDir,
+    (index, held): (&IndexDir, Held),
     current: &Generation,
     groups: &[Vec<usize>],
     budget: (usize, usize),
@@ -238,6 +240,7 @@ fn compact_groups(
     }
     let snapshot = Snapshot::open_candidate(index, current)?;
     let memory = memory_for(index, &snapshot, groups, budget)?;
+    drop(held);
     let _limit = memory.limit();
     let total = groups.iter().flatten().map(|&i| current.shards[i].rows).sum();
     let plan = plan_of(current, groups);

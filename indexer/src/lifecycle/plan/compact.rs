@@ -11,7 +11,7 @@ use ocelli_index::{
 use super::commit::{Built, CommitReport, records};
 use super::make::PlanReport;
 use super::task::{TaskOptions, TaskReport, no_such_task};
-use crate::lifecycle::change::{Change, commit_by, open_current};
+use crate::lifecycle::change::{Change, commit_by, hold_current};
 use crate::lifecycle::compact::{CompactOptions, CompactReport, Merging};
 use crate::lifecycle::compact::{groups, plan_of, sources_of};
 use crate::memory::{Memory, keep_to};
@@ -22,7 +22,7 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// # Errors
 /// An index without a generation, or one with nothing to compact.
 pub fn plan_compact(dir: &Path, options: &CompactOptions, out: &Path) -> Result<PlanReport> {
-    let (index, current) = open_current(dir)?;
+    let (index, current, _held) = hold_current(dir)?;
     let model = Model::open(&index.model_path(&current.model)?)?;
     Memory::to_copy(options.memory_budget_bytes, &model)?;
     let groups = groups(&index, &current, options)?;

@@ -81,6 +81,16 @@ fn additions(snapshot: &Snapshot) -> BTreeSet<String> {
     counts.into_keys().collect()
 }
 
+/// Says that the work has ended when it goes, also where its owner fails: who waits for that must
+/// not wait for ever.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Threads add, delete, compact, go back and forth and collect garbage, while one searches whatever
 /// is current, as a server does.
 #[test]
@@ -91,6 +101,7 @@ fn changes_at_once_are_all_there_and_no_search_sees_half_of_one() {
     let rounds = cases(6, 60);
     let ended = AtomicBool::new(false);
     let expected = thread::scope(|scope| {
+        let ends = Ends(&ended);
         let searcher = scope.spawn(|| {
             let (mut before, mut opened) = (None::<Snapshot>, 0);
             while !ended.load(Ordering::Relaxed) {
@@ -146,7 +157,7 @@ fn changes_at_once_are_all_there_and_no_search_sees_half_of_one() {
         for writer in writers {
             expected.extend(writer.join().unwrap());
         }
-        ended.store(true, Ordering::Relaxed);
+        drop(ends);
         keeper.join().unwrap();
         assert!(searcher.join().unwrap() > 0);
         expected

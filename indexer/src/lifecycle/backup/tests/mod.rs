@@ -7,7 +7,6 @@ mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use ocelli_index::{Hash, IndexDir, Names, Snapshot};
@@ -271,18 +270,16 @@ fn the_current_generation_may_stay() {
 fn backups_of_a_directory_that_changes_are_whole() {
     let (tmp, dir) = index();
     let chain = tempdir().unwrap();
-    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let writer = scope.spawn(|| {
             for step in 0..30u64 {
                 let mut shards = dir.current().unwrap().unwrap().shards;
                 shards.truncate(3);
                 shards.push(shard(&dir, &model(0), 50 + step as u32, 100 * (step + 5), 20));
                 commit(&dir, shards, &[step as u32], 100 * (step + 5) + 20);
             }
-            done.store(true, Ordering::Relaxed);
         });
-        while !done.load(Ordering::Relaxed) {
+        while !writer.is_finished() {
             back_up(tmp.path(), chain.path());
         }
     });
