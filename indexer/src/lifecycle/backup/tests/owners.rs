@@ -1,5 +1,7 @@
 //! The directory that a chain is of goes on with it, whatever was lost, and no other does.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 /// Removes all generations but the newest two, as `gc` does.
