@@ -2,6 +2,7 @@
 //! instruction level of this process, and the clock of builds.
 
 pub mod error;
+pub(crate) mod folder;
 pub mod hash;
 pub mod level;
 pub mod named;

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::file::PlanFile;
 use super::job::PROGRAM;
 use crate::base::error::{Error, Result};
+use crate::base::folder::{create_folder, while_missing};
 use crate::base::hash::Hash;
 use crate::base::times::BuildSeconds;
 use crate::files::container::write_atomically;
@@ -140,7 +141,7 @@ impl WorkArea {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(&self) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, "create", e))
+        create_folder(&self.folder)
     }
 
     /// Leaves the mark of a plan.
@@ -148,7 +149,6 @@ impl WorkArea {
     /// # Errors
     /// [`Error::Io`].
     pub fn begin(&self, file: &PlanFile) -> Result<()> {
-        self.create()?;
         let mark = PlanMark {
             plan: self.plan,
             kind: file.plan.kind().to_owned(),
@@ -217,18 +217,25 @@ impl WorkArea {
     /// # Errors
     /// [`Error::Io`].
     pub fn end_task(&self, record: &TaskRecord) -> Result<()> {
-        self.create()?;
         let json = record
             .to_json()
             .map_err(|e| Error::invalid(format!("a record cannot be written: {e}")))?;
-        write_atomically(&self.folder.join(Self::record_name(record.task)), &json)?;
+        self.write_bytes(&Self::record_name(record.task), &json)?;
         self.remove_runs(record.task)
     }
 
     fn write(&self, name: &str, facts: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec_pretty(facts)
             .map_err(|e| Error::invalid(format!("{name} cannot be written: {e}")))?;
-        write_atomically(&self.folder.join(name), &json)
+        self.write_bytes(name, &json)
+    }
+
+    /// Writes a file of the folder, which is made. Who has done the same plan removes it.
+    fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        while_missing(|| {
+            self.create()?;
+            write_atomically(&self.folder.join(name), bytes)
+        })
     }
 
     /// Removes the runs of a task.

@@ -42,6 +42,7 @@ use self::run::{Run, RunMeta};
 use self::sections::{Bounds, Sections, list_bytes};
 use super::{ShardEntry, ShardMeta};
 use crate::base::error::{Error, Result};
+use crate::base::folder::create_folder;
 use crate::base::hash::Hash;
 use crate::base::level::simd;
 use crate::base::names::{check_id, check_key};
@@ -126,7 +127,7 @@ impl<'a> ShardBuilder<'a> {
             )));
         }
         let folder = &spill.folder;
-        fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
+        create_folder(folder)?;
         let mut builder = Self::new(model);
         loop {
             let run = Run::open(&run_path(folder, builder.sealed.rows));
