@@ -114,8 +114,9 @@ pub use part::{
     PartWriter, SealedPart,
 };
 pub use plan::{
-    BuildJob, CompactJob, EncodeJob, Estimate, Job, JobSettings, MadeModel, Mode, Plan, PlanFile,
-    PlanInput, PlanMark, TaskRecord, TrainJob, WorkArea, task_number,
+    BuildJob, CompactJob, DedupIndex, DedupJob, EncodeJob, Estimate, Job, JobSettings, MadeModel,
+    MadePairs, Mode, Plan, PlanFile, PlanInput, PlanMark, TaskRecord, TrainJob, WorkArea,
+    task_number,
 };
 pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use ocelli_vector::Metric;
 use ocelli_vector::codes::CodeLayout;
-use ocelli_vector::fine::Coarser;
+use ocelli_vector::fine::{Coarser, Finer};
 use ocelli_vector::lut::WholeBooks;
 use ocelli_vector::shortlist::ByteRows;
 use ocelli_vector::{Simd, adc, dense, dot, encode, l2_normalize};
@@ -501,6 +501,24 @@ impl Model {
         }
     }
 
+    /// The squared distance below which codes tell little: about twice the squared error of a
+    /// decoded row, estimated from how near to each other the codewords are. `finer`: of the finer
+    /// codes, if the model has a fine codec. Of half-precision codes it is 0.
+    pub fn resolution_sq(&self, finer: bool) -> f64 {
+        let p = &self.parts;
+        let codec = self.fine_codec().filter(|_| finer);
+        let m = codec.map_or(p.m, FineCodec::code_bytes);
+        match codec.map(FineCodec::finer) {
+            Some(Finer::F16) => 0.0,
+            // Errors are spread evenly over a step, most of which are near the smallest.
+            Some(Finer::Sq8 { linear, .. }) => {
+                linear.iter().map(|&step| f64::from(step).powi(2) / 6.0).sum()
+            }
+            Some(Finer::Pq { codebooks, ksub }) => 2.0 * error_sq(codebooks, p.d, m, ksub),
+            Some(Finer::Cosine) | None => 2.0 * error_sq(&p.codebooks, p.d, p.m, p.ksub),
+        }
+    }
+
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
     pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
         self.restore(self.decode(list, code))
@@ -524,6 +542,27 @@ impl Model {
         }
         x
     }
+}
+
+/// About the mean squared error of a vector that is decoded by `codebooks` (m, ksub, d / m). Points
+/// that lie evenly in cubes of side h, one codeword in the middle of each, are off by dsub h² / 12,
+/// and a codeword has 2 dsub neighbours at the distance h.
+fn error_sq(codebooks: &[f32], d: usize, m: usize, ksub: usize) -> f64 {
+    let dsub = d / m;
+    let neighbours = (2 * dsub).min(ksub - 1);
+    let of_book = |book: &[f32]| -> f64 {
+        let words: Vec<&[f32]> = book.chunks_exact(dsub).collect();
+        let near = |word: &&[f32]| -> f64 {
+            let mut distances: Vec<f32> =
+                words.iter().map(|other| dense::l2_sq(word, other)).collect();
+            distances.sort_unstable_by(f32::total_cmp);
+            // The first is the codeword itself.
+            distances[1..=neighbours].iter().map(|&x| f64::from(x)).sum::<f64>()
+        };
+        words.iter().map(near).sum::<f64>() / (ksub * neighbours) as f64
+    };
+    let sides_sq: f64 = codebooks.chunks_exact(ksub * dsub).map(of_book).sum();
+    sides_sq * dsub as f64 / 12.0
 }
 
 /// Σⱼ of the largest squared norm among the codewords of book j, for `codebooks` (m, ksub, dsub).

@@ -1,5 +1,6 @@
 //! The contents of a plan: everything that it fixes.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub enum Job {
     Encode(EncodeJob),
     /// Groups of shards merged, each into one; one task a group.
     Compact(CompactJob),
+    /// Pairs of near rows of an index; one task a range of lists.
+    Dedup(DedupJob),
 }
 
 /// An input of a plan, by its content.
@@ -134,6 +137,38 @@ pub struct CompactJob {
     pub groups: Vec<Vec<String>>,
 }
 
+/// Pairs of near rows of an index, or of two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DedupJob {
+    /// The rows of the index.
+    pub index: DedupIndex,
+    /// The rows of another index, if the index is compared with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<DedupIndex>,
+    /// Files of vectors that the pairs are scored by.
+    pub vectors: Vec<PlanInput>,
+    /// Lists of the model.
+    pub nlist: u32,
+    /// Lists of each task.
+    pub lists: Vec<Range<u32>>,
+    /// What was found before the tasks begin: name of a file in the place of the plan's work, and
+    /// SHA-256 of it.
+    pub prepared: BTreeMap<String, Hash>,
+    /// The settings of the job, as the indexer writes them.
+    pub settings: JobSettings,
+}
+
+/// The rows of a generation of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DedupIndex {
+    /// Number of the generation.
+    pub generation: u64,
+    /// Hash of its contents: shards and deleted rows.
+    pub contents: Hash,
+}
+
 impl Plan {
     /// A plan of this program.
     pub fn new(job: Job) -> Self {
@@ -158,6 +193,7 @@ impl Plan {
         match &self.job {
             Job::Build(job) => job.check(),
             Job::Encode(job) => job.check(),
+            Job::Dedup(job) => job.check(),
             Job::Train(_) | Job::Compact(_) => Ok(()),
         }
         .map_err(|what| Error::invalid(format!("a plan to {}: {what}", self.kind())))
@@ -169,6 +205,7 @@ impl Plan {
             Job::Build(job) => job.shards.len() as u32,
             Job::Encode(job) => job.tasks(),
             Job::Compact(job) => job.groups.len() as u32,
+            Job::Dedup(job) => job.lists.len() as u32,
             Job::Train(_) => 1,
         }
     }
@@ -180,6 +217,7 @@ impl Plan {
             Job::Train(_) => "train",
             Job::Encode(_) => "encode",
             Job::Compact(_) => "compact",
+            Job::Dedup(_) => "dedup",
         }
     }
 }
@@ -215,6 +253,28 @@ impl EncodeJob {
     /// Parts, and so tasks.
     fn tasks(&self) -> u32 {
         u32::try_from(self.images.div_ceil(self.part_images.max(1))).unwrap_or(u32::MAX)
+    }
+}
+
+impl DedupJob {
+    fn check(&self) -> std::result::Result<(), String> {
+        let mut next = 0;
+        for (lists, task) in self.lists.iter().zip(0..) {
+            if lists.start != next || lists.end <= next || lists.end > self.nlist {
+                return Err(format!(
+                    "task {task}: expected lists from {next}, up to {} at most, found {} to {}",
+                    self.nlist, lists.start, lists.end
+                ));
+            }
+            next = lists.end;
+        }
+        if next != self.nlist || next == 0 {
+            return Err(format!(
+                "expected tasks of all {} lists, found {next} in them",
+                self.nlist
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,9 @@ mod task;
 mod tests;
 
 pub use file::{Estimate, PlanFile};
-pub use job::{BuildJob, CompactJob, EncodeJob, Job, Mode, Plan, PlanInput, TrainJob};
-pub use record::{MadeModel, PlanMark, TaskRecord, WorkArea};
+pub use job::{
+    BuildJob, CompactJob, DedupIndex, DedupJob, EncodeJob, Job, Mode, Plan, PlanInput, TrainJob,
+};
+pub use record::{MadeModel, MadePairs, PlanMark, TaskRecord, WorkArea};
 pub use settings::JobSettings;
 pub use task::{JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID, task_number};

@@ -42,6 +42,9 @@ pub struct TaskRecord {
     /// The model, if the task makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<MadeModel>,
+    /// The pairs of near rows, if the task looks for such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<MadePairs>,
     /// Processor time of the attempt that ended the task, by stage. Of no other file's content.
     #[serde(default, skip_serializing_if = "BuildSeconds::is_empty")]
     pub stage_seconds: BuildSeconds,
@@ -91,6 +94,22 @@ pub struct MadeModel {
     pub sha256: Hash,
     /// Size of its file.
     pub bytes: u64,
+}
+
+/// The pairs of near rows that a task has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadePairs {
+    /// Name of their file in the place of the plan's work.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: Hash,
+    /// Pairs in it.
+    pub pairs: u64,
+    /// Pairs that were near enough by their codes to be scored.
+    pub candidates: u64,
+    /// Pairs of rows whose codes were compared.
+    pub compared: u64,
 }
 
 /// The facts of a plan that has not been committed, in the place of its work. So others know of it

@@ -99,9 +99,9 @@ fn records_of_another_version_are_refused_by_name() {
     let hash = crate::base::hash::Hash::of(b"plan");
     let work = WorkArea::new(tmp.path(), hash);
     let stage_seconds = Default::default();
-    let (shard, model) = (None, None);
+    let (shard, model, pairs) = (None, None, None);
     let ids = Some((3, 9));
-    let record = TaskRecord { plan: hash, task: 2, shard, ids, model, stage_seconds };
+    let record = TaskRecord { plan: hash, task: 2, shard, ids, model, pairs, stage_seconds };
     work.end_task(&record).unwrap();
     assert_eq!(work.record(2).unwrap(), Some(record.clone()));
 
@@ -212,6 +212,26 @@ fn plans_that_do_not_share_out_their_work_are_refused() {
         assert!(error.contains("left_out: expected ascending numbers below 10"), "{error}");
     }
     assert!(read(build(&[(0, 10)], &[], u64::MAX)).unwrap_err().contains("more rows than"));
+
+    let mut dedup = |lists: &[(u32, u32)]| {
+        let contents = crate::base::hash::Hash::of(b"rows");
+        read(Plan::new(Job::Dedup(DedupJob {
+            index: DedupIndex { generation: 1, contents },
+            against: None,
+            vectors: Vec::new(),
+            nlist: 10,
+            lists: lists.iter().map(|&(start, end)| start..end).collect(),
+            prepared: std::collections::BTreeMap::new(),
+            settings: JobSettings::default(),
+        })))
+    };
+    dedup(&[(0, 4), (4, 10)]).unwrap();
+    for lists in
+        [&[(0, 4), (5, 10)][..], &[(0, 5), (4, 10)], &[(0, 4), (4, 4), (4, 10)], &[(0, 9)], &[]]
+    {
+        let error = dedup(lists).unwrap_err();
+        assert!(error.contains("a plan to dedup: ") && error.contains("lists"), "{error}");
+    }
 
     let photos = crate::base::hash::Hash::of(b"photos");
     let mut encode = |images, part_images| {

@@ -8,7 +8,7 @@
 
 use super::cancel::Cancel;
 use super::engine::{
-    Excluded, JOIN_TILE, JoinCounts, Near, Scratch, Seeker, Sought, Target, join_tile,
+    Excluded, JOIN_TILE, JoinCounts, Near, Scratch, Seeker, Sought, Target, Wanted, join_tile,
 };
 use super::hit::Row;
 use super::snapshot::Snapshot;
@@ -29,17 +29,46 @@ pub struct Pair {
     pub score: f32,
 }
 
-/// The lists that are compared with each other.
+/// The lists that are compared with each other: eight bytes for each two of them, twice that where
+/// rows look both ways.
 #[derive(Clone, Debug)]
 pub struct JoinPlan {
     /// Of each list, the end of its part of `with`.
     ends: Vec<usize>,
-    /// Lists, not below the one they are compared with, ascending.
+    /// Lists, ascending; not below the one they are compared with, unless rows look both ways.
     with: Vec<u32>,
+    /// Whether rows of a list are compared with those of smaller lists too.
+    both_ways: bool,
 }
 
 impl JoinPlan {
-    /// The lists that rows of `list` are compared with: itself and larger ones, ascending.
+    /// A plan of the pairs of lists, each with the smaller first.
+    fn new(nlist: u32, mut pairs: Vec<(u32, u32)>, both_ways: bool) -> Self {
+        if both_ways {
+            pairs.extend(pairs.clone().iter().map(|&(list, other)| (other, list)));
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let ends = (0..nlist).map(|list| pairs.partition_point(|pair| pair.0 <= list)).collect();
+        Self { ends, with: pairs.into_iter().map(|pair| pair.1).collect(), both_ways }
+    }
+
+    /// The same lists, of which each is compared with all that are near it. So a row that has a
+    /// threshold meets every row that is near it, whether that one has a threshold or not. Two
+    /// rows with thresholds may then meet twice.
+    pub fn both_ways(&self) -> Self {
+        let nlist = self.ends.len() as u32;
+        let of = |list: u32| self.with(list).iter().map(move |&other| (list, other));
+        Self::new(nlist, (0..nlist).flat_map(of).collect(), true)
+    }
+
+    /// Whether rows look both ways.
+    pub fn looks_both_ways(&self) -> bool {
+        self.both_ways
+    }
+
+    /// The lists that rows of `list` are compared with, ascending: itself and larger ones; of
+    /// [`Self::both_ways`] all that are near.
     ///
     /// # Panics
     /// If there is no such list.
@@ -77,10 +106,22 @@ impl Snapshot {
             pairs.extend(near.iter().map(|&(other, _)| (list.min(other), list.max(other))));
         }
         self.model.intact()?;
-        pairs.sort_unstable();
-        pairs.dedup();
-        let ends = (0..nlist).map(|list| pairs.partition_point(|pair| pair.0 <= list)).collect();
-        Ok(JoinPlan { ends, with: pairs.into_iter().map(|pair| pair.1).collect() })
+        Ok(JoinPlan::new(nlist, pairs, false))
+    }
+
+    /// The `nprobe` lists that are nearest to a list, itself first.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    ///
+    /// # Panics
+    /// If there is no such list.
+    pub fn lists_near(&self, list: u32, nprobe: usize) -> Result<Vec<u32>> {
+        let centroid = self.model.as_query(self.model.centroid(list).to_vec());
+        let near = self.model.probe(&centroid, nprobe.clamp(1, self.model.parts().nlist));
+        self.model.intact()?;
+        let others = near.into_iter().map(|(other, _)| other).filter(|&other| other != list);
+        Ok(std::iter::once(list).chain(others).collect())
     }
 
     /// Appends to `pairs` those of rows of `list` with the rows that the plan compares them with:
@@ -98,6 +139,26 @@ impl Snapshot {
         scratch: &mut Scratch,
         pairs: &mut Vec<Pair>,
     ) -> Result<JoinCounts> {
+        let keep = |_: &mut Vec<Pair>| Ok(());
+        self.join_list_by(plan, list, threshold, cancel, scratch, pairs, keep)
+    }
+
+    /// [`Self::join_list`], which calls `take` with `pairs` from time to time: a few rows' pairs
+    /// come between two calls, so that memory stays small where there are many.
+    ///
+    /// # Errors
+    /// As [`Self::join_list`]; those of `take`.
+    #[allow(clippy::too_many_arguments, reason = "those of a search, and where the pairs go")]
+    pub fn join_list_by(
+        &self,
+        plan: &JoinPlan,
+        list: u32,
+        threshold: impl Fn(Row) -> Option<f32>,
+        cancel: Option<&Cancel>,
+        scratch: &mut Scratch,
+        pairs: &mut Vec<Pair>,
+        mut take: impl FnMut(&mut Vec<Pair>) -> Result<()>,
+    ) -> Result<JoinCounts> {
         if let Some(missing) = self.missing.first() {
             return Err(missing.error.clone());
         }
@@ -113,15 +174,20 @@ impl Snapshot {
                 // Of each list something is remembered for each seeker: so many at a time.
                 for sought in sought.chunks(LISTS) {
                     near.clear();
-                    join_tile(&seekers, sought, cancel, scratch, &mut near, &mut counts)?;
-                    for &Near { seeker, sought: number, place, cost } in &near {
-                        let Sought { target, list, .. } = &sought[number as usize];
-                        let slot = target.shard.list(*list)?.first + place;
-                        let ordinal = seekers[seeker as usize].ordinal;
-                        let a = Row { shard: shard as u32, ordinal };
-                        let b = Row { shard: target.index, ordinal: target.shard.ordinal(slot)? };
-                        pairs.push(Pair { a, b, score: self.model.metric().score(cost) });
-                    }
+                    let mut hand_out = |near: &mut Vec<Near>| {
+                        for &Near { seeker, sought: number, place, cost } in &*near {
+                            let Sought { target, list, .. } = &sought[number as usize];
+                            let slot = target.shard.list(*list)?.first + place;
+                            let ordinal = seekers[seeker as usize].ordinal;
+                            let a = Row { shard: shard as u32, ordinal };
+                            let ordinal = target.shard.ordinal(slot)?;
+                            let b = Row { shard: target.index, ordinal };
+                            pairs.push(Pair { a, b, score: self.model.metric().score(cost) });
+                        }
+                        take(pairs)
+                    };
+                    let near = &mut near;
+                    join_tile(&seekers, sought, cancel, scratch, near, &mut counts, &mut hand_out)?;
                 }
             }
         }
@@ -142,9 +208,15 @@ impl Snapshot {
         for &other in plan.with(list) {
             for (index, member) in self.members.iter().enumerate() {
                 // Rows of one list in two shards are compared from the first of them.
-                if (other == list && index < shard) || member.shard.list(other)?.len == 0 {
+                let is_done = !plan.both_ways && other == list && index < shard;
+                if is_done || member.shard.list(other)?.len == 0 {
                     continue;
                 }
+                let wanted = match (other == list && index == shard, plan.both_ways) {
+                    (false, _) => Wanted::All,
+                    (true, false) => Wanted::Behind,
+                    (true, true) => Wanted::Others,
+                };
                 let excluded = Excluded { deleted: member.deleted.as_deref(), filter: None };
                 let target = Target {
                     model: &self.model,
@@ -153,7 +225,7 @@ impl Snapshot {
                     index: index as u32,
                     excluded,
                 };
-                sought.push(Sought { target, list: other, own: other == list && index == shard });
+                sought.push(Sought { target, list: other, wanted });
             }
         }
         Ok(sought)

@@ -23,6 +23,9 @@ use crate::search::cancel::Cancel;
 /// Rows that are compared at once.
 pub(crate) const JOIN_TILE: usize = MAX_LANES;
 
+/// Near rows that are handed out before the next list is scanned.
+const MOST_NEAR: usize = 1 << 16;
+
 /// A row that looks for near ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Seeker {
@@ -42,8 +45,19 @@ pub(crate) struct Sought<'a> {
     pub target: Target<'a>,
     /// Number of the list.
     pub list: u32,
-    /// The seekers are rows of this list: only rows behind each of them are wanted.
-    pub own: bool,
+    /// The rows of the list that are wanted.
+    pub wanted: Wanted,
+}
+
+/// The rows of a list that a seeker is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All.
+    All,
+    /// The seeker is a row of the list: those behind it.
+    Behind,
+    /// The seeker is a row of the list: all but itself.
+    Others,
 }
 
 /// A row that is near a seeker.
@@ -90,7 +104,8 @@ struct Tile<'s> {
     together: bool,
 }
 
-/// Appends to `near` the rows of the lists that cost a seeker no more than its ceiling. There are
+/// Hands out the rows of the lists that cost a seeker no more than its ceiling, collected in `near`
+/// as long as they are few. There are
 /// at most [`JOIN_TILE`] seekers, all of one list, and the lists are of one model.
 ///
 /// # Errors
@@ -102,12 +117,13 @@ pub(crate) fn join_tile(
     scratch: &mut Scratch,
     near: &mut Vec<Near>,
     counts: &mut JoinCounts,
+    hand_out: &mut dyn FnMut(&mut Vec<Near>) -> Result<()>,
 ) -> Result<()> {
     if seekers.is_empty() || sought.is_empty() {
         return Ok(());
     }
     let tile = Tile::new(scratch.simd, seekers, sought, scratch)?;
-    let done = scan_lists(&tile, sought, cancel, scratch, near, counts);
+    let done = scan_lists(&tile, sought, cancel, scratch, (near, counts), hand_out);
     scratch.tables = tile.tables;
     done
 }
@@ -118,8 +134,8 @@ fn scan_lists(
     sought: &[Sought<'_>],
     cancel: Option<&Cancel>,
     scratch: &mut Scratch,
-    near: &mut Vec<Near>,
-    counts: &mut JoinCounts,
+    (near, counts): (&mut Vec<Near>, &mut JoinCounts),
+    hand_out: &mut dyn FnMut(&mut Vec<Near>) -> Result<()>,
 ) -> Result<()> {
     let seekers = tile.seekers.len();
     let of = |i: usize| sought.get(i).map(|s| ShardList::of(&s.target, s.list)).transpose();
@@ -136,8 +152,12 @@ fn scan_lists(
         } else {
             scan.in_turn(scratch)?;
         }
+        if near.len() >= MOST_NEAR {
+            hand_out(near)?;
+            near.clear();
+        }
     }
-    Ok(())
+    hand_out(near)
 }
 
 impl<'s> Tile<'s> {
@@ -299,8 +319,10 @@ impl<'a> Scan<'a, '_> {
     /// Scores the rows at `places` for a seeker, and keeps the near ones.
     fn score(&mut self, lane: usize, any_dead: bool, places: &mut Vec<u32>, scratch: &mut Scratch) {
         let seeker = &self.tile.seekers[lane];
-        if self.here.own {
-            places.retain(|&place| place > seeker.place);
+        match self.here.wanted {
+            Wanted::All => {}
+            Wanted::Behind => places.retain(|&place| place > seeker.place),
+            Wanted::Others => places.retain(|&place| place != seeker.place),
         }
         if any_dead {
             places.retain(|&place| !is_set(&scratch.buffers.excluded, place));

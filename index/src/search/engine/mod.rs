@@ -76,7 +76,7 @@ use self::ask::Asked;
 pub(crate) use self::candidates::{Candidate, Candidates, Remember};
 pub(crate) use self::excluded::{Deleted, Excluded};
 pub use self::join::JoinCounts;
-pub(crate) use self::join::{JOIN_TILE, Near, Seeker, Sought, join_tile};
+pub(crate) use self::join::{JOIN_TILE, Near, Seeker, Sought, Wanted, join_tile};
 use self::lanes::Lanes;
 use self::list::ShardList;
 use self::query::QueryScan;

@@ -420,6 +420,70 @@ fn a_join_finds_the_near_pairs() {
     assert!(found_some > 5 && skipped > 0, "{found_some} cases, {skipped} lists skipped");
 }
 
+/// Both ways, and in the joined rows of two indexes without some of them: a row with a threshold
+/// finds what a search for its decoded row finds, whichever side it is on, but for itself.
+#[test]
+fn a_join_both_ways_finds_all_that_is_near_a_row() {
+    let (mut pairs_found, mut cases) = (0, 0);
+    for seed in 0..ocelli_test_support::cases(25, 200) {
+        let mut rng = ChaCha8Rng::seed_from_u64(4_000_000 + seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let alone = collection(&mut rng, tmp.path());
+        let ordinals = |shard: &crate::Shard| (0..shard.rows()).filter(|o| o % 7 == 3);
+        let mut left_out: Vec<RoaringBitmap> =
+            alone.shards().map(|shard| ordinals(shard).collect()).collect();
+        left_out.resize(alone.shards().len() + 1, RoaringBitmap::new());
+        let both = alone.beside(Some(&alone), &left_out).unwrap();
+        assert_eq!(both.shards().len(), 2 * alone.shards().len());
+        let shards = alone.shards().len() as u32;
+        let rows = known(&both);
+        if rows.len() > 1500 {
+            continue;
+        }
+        cases += 1;
+        let gone = |row: &crate::Row| {
+            left_out.get(row.shard as usize).is_some_and(|out| out.contains(row.ordinal))
+        };
+        assert!(!rows.iter().any(|row| gone(&row.row)));
+        let metric = both.model().metric();
+        let mut scratch = Scratch::default();
+        let nprobe = rng.random_range(1..=both.model().parts().nlist);
+        let plan = both.join_plan(nprobe, None, &mut scratch).unwrap().both_ways();
+        let of_list = |list: u32| rows.iter().filter(move |row| row.list == list);
+        let any = &rows[rng.random_range(0..rows.len())];
+        let limit = any.query.score(metric, &rows[rows.len() / 2].query.z);
+        // Rows of the second index alone look for others.
+        let threshold = |row: crate::Row| (row.shard >= shards).then_some(limit);
+        let mut found = Vec::new();
+        for list in 0..both.model().parts().nlist as u32 {
+            both.join_list(&plan, list, threshold, None, &mut scratch, &mut found).unwrap();
+        }
+        let found: BTreeSet<_> = found.iter().map(|f| (f.a, f.b)).collect();
+        // Rounding may tell on either side of the limit.
+        let slack = 1e-4 * (1.0 + limit.abs());
+        for a in rows.iter().filter(|a| a.row.shard >= shards) {
+            for b in plan.with(a.list).iter().flat_map(|&list| of_list(list)) {
+                let cost = metric.cost(a.query.score(
+                    metric,
+                    &both.model().decode(
+                        b.list,
+                        &both.shard_of(b.row).unwrap().code(b.row.ordinal).unwrap().1,
+                    ),
+                ));
+                let far = cost - metric.cost(limit);
+                let is_found = found.contains(&(a.row, b.row));
+                if a.row == b.row || far > slack {
+                    assert!(!is_found, "seed {seed}: {:?} and {:?}, {far}", a.row, b.row);
+                } else if far < -slack {
+                    assert!(is_found, "seed {seed}: {:?} and {:?}, {far}", a.row, b.row);
+                    pairs_found += 1;
+                }
+            }
+        }
+    }
+    assert!(cases > 5 && pairs_found > 1000, "{cases} cases, {pairs_found} pairs");
+}
+
 /// Queries at both ends of the range are scored as the definition says, by finite numbers; queries
 /// beyond are refused.
 #[test]

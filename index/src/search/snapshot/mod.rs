@@ -1,6 +1,7 @@
 //! One opened generation: its model and its shards.
 
 mod agree;
+mod beside;
 mod evaluated;
 mod open;
 mod rows;
