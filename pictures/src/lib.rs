@@ -12,6 +12,7 @@
 //! | [`resize`] | resamples, with the arithmetic of Pillow |
 //! | [`geometry`] | sizes after resizing, and boxes of pixels |
 //! | [`fingerprint`] | hashes of what a photo shows |
+//! | [`mod@agree`] | whether one picture is an edit of another, or another shot |
 //! | [`thumbnail`] | makes small JPEG files for people |
 //! | [`limits`] | the limits of all of these |
 //!
@@ -39,6 +40,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod agree;
 pub mod decode;
 pub mod error;
 pub mod fingerprint;
