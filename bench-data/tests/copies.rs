@@ -31,6 +31,8 @@ fn options(photos: &Path) -> CopyOptions {
         photos: vec![photos.to_owned()],
         same: None,
         originals: 3,
+        kinds: KINDS[..10].to_vec(),
+        each: 0,
         smallest: 100,
         longest_side: 128,
         seed: 1,
@@ -91,7 +93,7 @@ fn truth_names_the_copies_of_each_photo() {
         let name = query["name"].as_str().unwrap();
         assert!(name != "b_5", "too small to be copied");
         let ok = query["ok"].as_array().unwrap();
-        assert_eq!(ok.len(), KINDS.len());
+        assert_eq!(ok.len(), 10);
         for (kind, copy) in KINDS.iter().zip(sorted_by_kind(ok)) {
             let grade = copy.strip_prefix(&format!("{name}-{}", kind.name())).unwrap();
             assert!(["1", "2", "3"].contains(&grade), "{copy}");
@@ -100,6 +102,56 @@ fn truth_names_the_copies_of_each_photo() {
         assert_eq!(truth["folder_label"][name], name);
     }
     assert_eq!(truth["folder_label"].as_object().unwrap().len(), 33);
+}
+
+/// All kinds in turn: over three rounds every kind has every grade, and the file says so.
+#[test]
+fn kinds_take_turns() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("photos");
+    for number in 0..9u32 {
+        let photo = RgbImage::from_fn(120, 100, |x, y| {
+            Rgb([(x * number) as u8, (y * 3 + number * 9) as u8, (x + y) as u8])
+        });
+        fs::create_dir_all(&folder).unwrap();
+        photo.save(folder.join(format!("{number}.png"))).unwrap();
+    }
+    let same = home.path().join("same.json");
+    fs::write(&same, json!([["1", "2"]]).to_string()).unwrap();
+    let wide = CopyOptions {
+        kinds: KINDS.to_vec(),
+        each: 5,
+        originals: 9,
+        same: Some(same),
+        ..options(&folder)
+    };
+    let set = home.path().join("set");
+    let summary = copy_photos(&set, &wide, &|_, _| {}).unwrap();
+    assert_eq!((summary.counts.originals, summary.counts.copies), (9, 45));
+    let read = fs::read(set.join("copies.json")).unwrap();
+    let truth: Value = serde_json::from_slice(&read).unwrap();
+    assert_eq!(truth["same"], json!([["1", "2"]]));
+    let mut grades: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for copied in truth["copies"].as_array().unwrap() {
+        let text = |field: &str| copied[field].as_str().unwrap().to_owned();
+        let grade = copied["strength"].as_u64().unwrap();
+        assert_eq!(text("copy"), format!("{}-{}{grade}", text("original"), text("kind")));
+        assert!(set.join("photos").join(text("copy") + ".jpg").exists());
+        grades.entry(text("kind")).or_default().push(grade);
+    }
+    assert_eq!(grades.len(), KINDS.len());
+    for (kind, grades) in &mut grades {
+        grades.sort_unstable();
+        assert_eq!(grades, &[1, 2, 3], "{kind}");
+    }
+    for wrong in [
+        CopyOptions { kinds: Vec::new(), ..wide.clone() },
+        CopyOptions { kinds: vec![KINDS[0], KINDS[0]], ..wide.clone() },
+        CopyOptions { each: 16, ..wide.clone() },
+    ] {
+        let refused = copy_photos(&home.path().join("wrong"), &wrong, &|_, _| {});
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{wrong:?}");
+    }
 }
 
 /// Names of copies in the order of [`KINDS`].

@@ -10,11 +10,11 @@ const WORDS: [&str; 12] = [
     "SUMMER", "HELLO", "SALE", "BEST OF", "LOOK", "TODAY", "FOUND IT", "NEWS", "HOLIDAY", "PHOTO",
     "WOW", "MONDAY",
 ];
-const WHITE: [u8; 3] = [250, 250, 250];
-const BLACK: [u8; 3] = [12, 12, 12];
+pub(super) const WHITE: [u8; 3] = [250, 250, 250];
+pub(super) const BLACK: [u8; 3] = [12, 12, 12];
 
 /// Two words.
-fn words(draw: &mut Draw) -> String {
+pub(super) fn words(draw: &mut Draw) -> String {
     format!("{} {}", draw.pick(WORDS), draw.pick(WORDS))
 }
 
@@ -30,13 +30,13 @@ fn paint(draw: &mut Draw) -> [u8; 3] {
 }
 
 /// Pixels a dot, so that `text` is `share` of `width` wide.
-fn dot(text: &str, width: u32, share: f32) -> u32 {
+pub(super) fn dot(text: &str, width: u32, share: f32) -> u32 {
     let (unit, _) = letters::size(text, 1);
     ((width as f32 * share / unit as f32) as u32).max(1)
 }
 
 /// Writes a text in the middle of the width, `y` from the top, with a dark edge.
-fn middle(image: &mut RgbImage, text: &str, y: i64, dot: u32, colour: [u8; 3]) {
+pub(super) fn middle(image: &mut RgbImage, text: &str, y: i64, dot: u32, colour: [u8; 3]) {
     let (width, _) = letters::size(text, dot);
     let x = (i64::from(image.width()) - i64::from(width)) / 2;
     let edge = i64::from(dot / 3).max(1);
@@ -91,7 +91,8 @@ pub(super) fn border(photo: &RgbImage, grade: usize, draw: &mut Draw) -> RgbImag
     let mut copy = RgbImage::from_pixel(width + 2 * across, height + 2 * down, Rgb(colour));
     if grade > 1 {
         let line = (width / 100).max(2);
-        let at = [i64::from(across - 3 * line), i64::from(down.saturating_sub(3 * line))];
+        let at =
+            [i64::from(across.saturating_sub(3 * line)), i64::from(down.saturating_sub(3 * line))];
         letters::fill(&mut copy, at, [width + 6 * line, height + 6 * line], paint(draw));
     }
     imageops::replace(&mut copy, photo, i64::from(across), i64::from(down));

@@ -1,16 +1,19 @@
-//! The changes that make a copy of a photo, in three grades each.
+//! The edits that make a copy of a photo, in three grades each.
 
 use image::{Rgb, RgbImage, imageops};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::compose;
+use super::{compose, filter, phone};
 use crate::draw::Draw;
 use crate::math::lerp;
 use crate::source::scale;
 
 /// What was done to a photo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
 pub enum Kind {
     /// Smaller: .5, .3 and .15 of its sides.
     Scale,
@@ -32,10 +35,20 @@ pub enum Kind {
     Screen,
     /// Cut, recoloured, with a caption, smaller and compressed.
     Strong,
+    /// Out of focus: blurred by .003, .008 and .016 of the longest side.
+    Blur,
+    /// Noise of a standard deviation of 8, 20 and 40 of 255.
+    Noise,
+    /// A screenshot of a phone: the photo on all of its width, in a message, cut square in a list.
+    Phone,
+    /// A caption on white above it; letters below as well; both, smaller and compressed.
+    Meme,
+    /// Two, three or four other edits, one after another.
+    Mix,
 }
 
-/// All kinds, in the order in which a photo's copies are made.
-pub const KINDS: [Kind; 10] = [
+/// All kinds.
+pub const KINDS: [Kind; 15] = [
     Kind::Scale,
     Kind::Jpeg,
     Kind::Crop,
@@ -46,9 +59,19 @@ pub const KINDS: [Kind; 10] = [
     Kind::Border,
     Kind::Screen,
     Kind::Strong,
+    Kind::Blur,
+    Kind::Noise,
+    Kind::Phone,
+    Kind::Meme,
+    Kind::Mix,
 ];
 
 impl Kind {
+    /// The place among all kinds: part of what a copy's random draws follow from.
+    pub(crate) fn place(self) -> usize {
+        self as usize
+    }
+
     /// The name in the names of copies.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,6 +85,11 @@ impl Kind {
             Self::Border => "border",
             Self::Screen => "screen",
             Self::Strong => "strong",
+            Self::Blur => "blur",
+            Self::Noise => "noise",
+            Self::Phone => "phone",
+            Self::Meme => "meme",
+            Self::Mix => "mix",
         }
     }
 }
@@ -94,7 +122,39 @@ pub(crate) fn copy(photo: &RgbImage, kind: Kind, grade: usize, draw: &mut Draw) 
             let part = scale(&colour(&part, grade, draw), of([0.7, 0.5, 0.35]));
             (compose::text(&part, 0, draw), of([40.0, 25.0, 12.0]) as u8)
         }
+        Kind::Blur => (filter::blur(photo, of([0.003, 0.008, 0.016])), quality),
+        Kind::Noise => (filter::noise(photo, of([8.0, 20.0, 40.0]), draw), quality),
+        Kind::Phone => (phone::phone(photo, grade, draw), quality),
+        Kind::Meme => {
+            let photo = if grade > 1 { scale(photo, 0.5) } else { photo.clone() };
+            (phone::meme(&photo, grade, draw), if grade > 1 { 30 } else { quality })
+        }
+        Kind::Mix => mix(photo, 2 + grade.min(2), draw),
     }
+}
+
+/// So many of the other edits, of the first or second grade, one after another.
+fn mix(photo: &RgbImage, edits: usize, draw: &mut Draw) -> (RgbImage, u8) {
+    let mut kinds = [
+        Kind::Scale,
+        Kind::Crop,
+        Kind::Colour,
+        Kind::Text,
+        Kind::Rotate,
+        Kind::Mirror,
+        Kind::Border,
+        Kind::Blur,
+        Kind::Noise,
+        Kind::Meme,
+    ];
+    draw.shuffle(&mut kinds);
+    let (mut mixed, mut quality) = (photo.clone(), 92);
+    for kind in kinds.into_iter().take(edits) {
+        let grade = draw.below(2) as usize;
+        let (edited, now) = copy(&mixed, kind, grade, draw);
+        (mixed, quality) = (edited, now.min(quality));
+    }
+    (mixed, quality)
 }
 
 /// A part of about `side` of each side, somewhere in the photo.

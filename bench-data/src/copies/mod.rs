@@ -2,8 +2,11 @@
 
 mod compose;
 mod edit;
+mod filter;
+mod phone;
+mod truth;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +16,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::edit::{KINDS, Kind};
+use self::truth::{Copied, CopyTruth, Truth, Written, copy_truth, truth};
 use crate::draw::{Draw, Purpose};
 use crate::error::{Error, Result};
 use crate::set::{self, write_jpeg, write_json};
 use crate::source;
 
 /// Version of the generator: raised whenever the same options and photos give other bytes.
-const GENERATOR_VERSION: u32 = 1;
+const GENERATOR_VERSION: u32 = 2;
 /// Quality of the stored photos.
 const QUALITY: u8 = 92;
 
@@ -36,9 +40,20 @@ pub struct CopyOptions {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub same: Option<PathBuf>,
-    /// Copy this many photos, ten times each. All others are in the set as well.
+    /// Copy this many photos. All others are in the set as well.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub originals: u32,
+    /// Kinds of copies.
+    #[arg(
+        long, value_enum, value_delimiter = ',', num_args = 1..,
+        default_values_t = KINDS[..10].iter().copied()
+    )]
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+    /// Make this many copies of each photo, of the kinds in turn; 0: one of each kind.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(default)]
+    pub each: u32,
     /// Copy only photos whose longest side has at least this many pixels.
     #[arg(long, value_name = "PIXELS", default_value_t = 600)]
     pub smallest: u32,
@@ -94,29 +109,12 @@ struct Manifest {
     counts: CopyCounts,
 }
 
-/// `groundtruth.json`, in the form that `ocelli eval retrieval` reads.
-#[derive(Debug, Serialize)]
-struct Truth {
-    /// Names of all photos and copies without extension, sorted.
-    images: Vec<String>,
-    /// What a photo shows, for those of which there is another that shows it.
-    folder_label: BTreeMap<String, String>,
-    /// A query's own photo is taken out of its ranking.
-    own: &'static str,
-    queries: Vec<Query>,
-}
-
-#[derive(Debug, Serialize)]
-struct Query {
-    name: String,
-    ok: Vec<String>,
-}
-
 /// Copies photos into a new folder `dir`, and reports progress.
 ///
-/// `dir` gets `photos/*.jpg`, `groundtruth.json` and `manifest.json`; it appears only when it is
-/// complete. A photo `a/b.png` is stored as `a_b.jpg`, its copies as `a_b-crop2.jpg` and the like:
-/// one copy of each [`Kind`], whose grades (1 to 3) alternate from photo to photo. `progress` is
+/// `dir` gets `photos/*.jpg`, `groundtruth.json`, `copies.json` and `manifest.json`; it appears
+/// only when it is complete. A photo `a/b.png` is stored as `a_b.jpg`, its copies as
+/// `a_b-crop2.jpg` and the like: one copy of each [`Kind`] that is wanted, whose grades (1 to 3)
+/// alternate from photo to photo. `progress` is
 /// called from worker threads with the number of photos and copies done so far and of all.
 ///
 /// # Errors
@@ -132,14 +130,30 @@ pub fn copy_photos(
         let found = options.longest_side;
         return Err(Error::invalid(format!("longest side: expected 64 to 4096, found {found}")));
     }
+    let mut kinds = options.kinds.clone();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() || kinds.len() != options.kinds.len() {
+        let found: Vec<&str> = options.kinds.iter().map(|kind| kind.name()).collect();
+        let found = found.join(", ");
+        return Err(Error::invalid(format!("kinds: expected each at most once, found {found}")));
+    }
+    if options.each as usize > kinds.len() {
+        let (found, most) = (options.each, kinds.len());
+        return Err(Error::invalid(format!(
+            "copies of each photo: expected at most {most}, as many as kinds, found {found}"
+        )));
+    }
     let photos = named(&options.photos)?;
     let same = same(options.same.as_deref(), &photos)?;
     let made_from = digest(&photos, &same)?;
     let pool = set::pool(options.threads)?;
     let existing = || existing(dir, options, &made_from);
     let (manifest, reused) = set::make(dir, existing, |work| {
-        let (truth, counts) = pool.install(|| write(work, options, &photos, &same, progress))?;
+        let (truth, copies, counts) =
+            pool.install(|| write(work, options, &photos, &same, progress))?;
         write_json(&work.join("groundtruth.json"), &truth)?;
+        write_json(&work.join("copies.json"), &copies)?;
         let manifest = Manifest {
             generator: "ocelli-bench-data copies".into(),
             version: GENERATOR_VERSION,
@@ -243,10 +257,17 @@ fn chosen<'a>(
     names.into_iter().zip(0..).collect()
 }
 
-/// One photo, written: the names of its copies, or why there is none.
-enum Written {
-    Photo(Vec<String>),
-    Unreadable(String),
+/// The kinds of the copies of a photo, with their grades (0 to 2): all kinds in turn, and as often
+/// as their turn comes the next grade.
+fn edits(options: &CopyOptions, number: usize) -> Vec<(Kind, usize)> {
+    let kinds = options.kinds.len();
+    let each = if options.each == 0 { kinds } else { options.each as usize };
+    (number * each..(number + 1) * each)
+        .map(|turn| {
+            let kind = options.kinds[turn % kinds];
+            (kind, (turn / kinds + kind.place()) % 3)
+        })
+        .collect()
 }
 
 fn write(
@@ -255,11 +276,12 @@ fn write(
     photos: &BTreeMap<String, PathBuf>,
     same: &BTreeMap<String, String>,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<(Truth, CopyCounts)> {
+) -> Result<(Truth, CopyTruth, CopyCounts)> {
     let target = folder.join("photos");
     fs::create_dir(&target).map_err(Error::io("create", &target))?;
     let chosen = chosen(photos, options);
-    let all = (photos.len() + chosen.len() * KINDS.len()) as u64;
+    let each = edits(options, 0).len();
+    let all = (photos.len() + chosen.len() * each) as u64;
     let (done, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let store = |name: &str, image: &image::RgbImage, quality: u8| -> Result<()> {
         let size = write_jpeg(&target, name, image, quality)?;
@@ -279,22 +301,28 @@ fn write(
                 return Ok((name.as_str(), Written::Photo(Vec::new())));
             };
             let mut copies = Vec::new();
-            for (place, kind) in KINDS.into_iter().enumerate() {
-                let grade = (number + place) % 3;
-                let mut draw = Draw::new(options.seed, Purpose::Copy, number as u64, place as u64);
+            for (kind, grade) in edits(options, number) {
+                let (a, b) = (number as u64, kind.place() as u64);
+                let mut draw = Draw::new(options.seed, Purpose::Copy, a, b);
                 let (copy, quality) = edit::copy(&photo, kind, grade, &mut draw);
-                let copy_name = format!("{name}-{}{}", kind.name(), grade + 1);
-                if photos.contains_key(&copy_name) {
-                    let what = format!("{copy_name}: a photo has the name of a copy");
+                let copied = Copied {
+                    copy: format!("{name}-{}{}", kind.name(), grade + 1),
+                    original: name.clone(),
+                    kind,
+                    strength: grade + 1,
+                };
+                if photos.contains_key(&copied.copy) {
+                    let what = format!("{}: a photo has the name of a copy", copied.copy);
                     return Err(Error::invalid(what));
                 }
-                store(&copy_name, &copy, quality)?;
-                copies.push(copy_name);
+                store(&copied.copy, &copy, quality)?;
+                copies.push(copied);
             }
             Ok((name.as_str(), Written::Photo(copies)))
         })
         .collect::<Result<_>>()?;
     let (truth, unreadable) = truth(&written, same);
+    let copies_of = copy_truth(&written, same);
     let copies = written.values().map(|written| match written {
         Written::Photo(copies) => copies.len() as u64,
         Written::Unreadable(_) => 0,
@@ -307,47 +335,5 @@ fn write(
         bytes: bytes.into_inner(),
         unreadable,
     };
-    Ok((truth, counts))
-}
-
-/// What is to be found for what, and the photos that could not be decoded.
-fn truth(
-    written: &BTreeMap<&str, Written>,
-    same: &BTreeMap<String, String>,
-) -> (Truth, BTreeMap<String, String>) {
-    let mut unreadable = BTreeMap::new();
-    // What is shown → the photos and copies that show it; and the photos that may ask.
-    let mut shown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let (mut images, mut askers) = (Vec::new(), Vec::new());
-    for (name, written) in written {
-        match written {
-            Written::Unreadable(reason) => {
-                unreadable.insert((*name).to_owned(), reason.clone());
-            }
-            Written::Photo(copies) => {
-                let label = same.get(*name).map_or(*name, String::as_str);
-                let all = || std::iter::once(*name).chain(copies.iter().map(String::as_str));
-                shown.entry(label).or_default().extend(all());
-                images.extend(all().map(str::to_owned));
-                askers.push((*name, label));
-            }
-        }
-    }
-    images.sort();
-    shown.retain(|_, photos| photos.len() > 1);
-    let queries = askers
-        .into_iter()
-        .filter_map(|(name, label)| {
-            let others = shown.get(label)?.iter().filter(|other| **other != name);
-            let ok = others.map(|other| (*other).to_owned()).collect();
-            Some(Query { name: name.to_owned(), ok })
-        })
-        .collect();
-    let folder_label = shown
-        .iter()
-        .flat_map(|(label, photos)| {
-            photos.iter().map(|photo| ((*photo).to_owned(), (*label).to_owned()))
-        })
-        .collect();
-    (Truth { images, folder_label, own: "hidden", queries }, unreadable)
+    Ok((truth, copies_of, counts))
 }
