@@ -56,6 +56,7 @@
 
 pub mod collection;
 pub mod config;
+pub mod dedup;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
@@ -80,6 +81,7 @@ mod photo_file;
 mod progress;
 mod recipe;
 mod sample;
+mod sort;
 mod threads;
 mod train;
 mod whiten;

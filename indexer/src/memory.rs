@@ -206,7 +206,7 @@ impl Memory {
 
 /// Memory of a model that encodes: centroids in the file and as small integers, codebooks in three
 /// orders, the rotation, the table of lists.
-fn model_bytes(model: &Model) -> usize {
+pub(crate) fn model_bytes(model: &Model) -> usize {
     let p = model.parts();
     let books = p.m * p.ksub * (p.d / p.m.max(1));
     14 * p.nlist * p.d + 100 * p.nlist + 24 * books + 8 * p.d * p.dim

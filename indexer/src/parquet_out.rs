@@ -26,6 +26,8 @@ pub(crate) enum Column<'a> {
     Fixed(&'a [FixedLenByteArray]),
     /// `FIXED_LEN_BYTE_ARRAY`, optional.
     OptionalFixed(&'a [Option<FixedLenByteArray>]),
+    /// `BOOLEAN`, required.
+    Bool(&'a [bool]),
     /// `BOOLEAN`, optional.
     OptionalBool(&'a [Option<bool>]),
     /// `INT32`, required.
@@ -34,6 +36,10 @@ pub(crate) enum Column<'a> {
     Long(&'a [i64]),
     /// `INT64`, optional.
     Optional(&'a [Option<i64>]),
+    /// `FLOAT`, required.
+    Float(&'a [f32]),
+    /// `FLOAT`, optional.
+    OptionalFloat(&'a [Option<f32>]),
     /// `DOUBLE`, required.
     Double(&'a [f64]),
     /// `DOUBLE`, optional.
@@ -98,6 +104,9 @@ fn write(
     match column {
         Column::Text(values) => put::<ByteArrayType>(group, values, None),
         Column::Fixed(values) => put::<FixedLenByteArrayType>(group, values, None),
+        Column::Bool(values) => put::<BoolType>(group, values, None),
+        Column::Float(values) => put::<FloatType>(group, values, None),
+        Column::OptionalFloat(values) => put_some::<FloatType>(group, values),
         Column::Short(values) => put::<Int32Type>(group, values, None),
         Column::Long(values) => put::<Int64Type>(group, values, None),
         Column::Double(values) => put::<DoubleType>(group, values, None),

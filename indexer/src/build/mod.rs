@@ -5,7 +5,6 @@ mod find;
 mod options;
 mod rows;
 mod shards;
-mod sort;
 mod source;
 mod task;
 
@@ -22,7 +21,6 @@ pub(crate) use rows::place;
 pub use shards::BuildReport;
 use shards::build_with;
 pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};
-pub(crate) use sort::{SortMemory, Sorted, Sorter};
 pub(crate) use source::{OpenSource, Source, count_rows};
 pub(crate) use task::{Tasks, generation_of, job_of};
 

@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use super::options::BuildOptions;
 use super::rows::RowsMeta;
-use super::sort::SortMemory;
 use super::source::{Source, count_rows, refuse_copies};
 use super::task::{Tasks, job_of};
 use crate::dba::Neighbours;
+use crate::sort::SortMemory;
 use crate::{Error, ProgressFn, Result};
 
 /// Report of a build.

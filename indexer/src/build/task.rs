@@ -125,6 +125,7 @@ impl<'a> Tasks<'a> {
             shard: None,
             ids: None,
             model: None,
+            pairs: None,
             stage_seconds: BuildSeconds::default(),
         };
         // A shard has rows.

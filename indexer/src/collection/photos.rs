@@ -1,6 +1,6 @@
 //! The photos of a collection, for reading.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use ocelli_pictures::photos::modified_ms;
 use super::batch;
 use super::folder::Folder;
 use super::settings::Settings;
-use super::state::{Entry, Outcome, State};
+use super::state::{Entry, Outcome, Place, State};
 use crate::{Error, Result};
 
 /// Keys that are proposed in place of one that there is not.
@@ -133,6 +133,16 @@ impl Photos {
                 && entry.seen.rotate.is_none()
         };
         self.state.rows().find(|(_, entry, _)| is_it(entry)).map(|(key, _, _)| key)
+    }
+
+    /// Files of the descriptors of all photos, in the order of their numbers. They also have rows of
+    /// photos that changed since, or are gone.
+    #[must_use]
+    pub fn parts(&self) -> Vec<PathBuf> {
+        let places = self.state.rows().map(|(.., place)| (place.batch, place.part));
+        let parts: BTreeSet<(u32, u32)> = places.collect();
+        let file = |(batch, part)| batch::part_file(&self.folder, Place { batch, part, row: 0 });
+        parts.into_iter().map(file).collect()
     }
 
     /// The descriptor of a photo, (dim,), as it was encoded. None: it has none here.

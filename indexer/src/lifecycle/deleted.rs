@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use ocelli_index::{NameList, NameRef, Part, key_hash64};
 
-use crate::build::{SortMemory, Sorted, Sorter};
 use crate::error::carry;
+use crate::sort::{SortMemory, Sorted, Sorter};
 use crate::{Error, Result};
 
 /// Rows whose names are read at once: keys may be long.
@@ -40,7 +40,7 @@ fn candidates(
     parts: &[Part],
     names: &NameList,
     memory: Option<&SortMemory>,
-) -> Result<(Sorted, Sorted)> {
+) -> Result<(Sorted<2>, Sorted<2>)> {
     let share = memory.map(|m| SortMemory { bytes: m.bytes / 4, folder: m.folder.clone() });
     let fits = memory.is_none_or(|m| names.count() * SET_BYTES <= m.bytes as u64 / 2);
     let wanted = if fits { Some(numbers(names)?) } else { None };
@@ -55,13 +55,13 @@ fn candidates(
             let rows = (first + start as u64)..;
             for (id, row) in part.ids_in(images.clone())?.into_iter().flatten().zip(rows.clone()) {
                 if may_have(false, id) {
-                    ids.push(id, row)?;
+                    ids.push([id, row])?;
                 }
             }
             for (key, row) in part.keys_in(images)?.iter().zip(rows) {
                 let hash = key_hash64(key.as_bytes());
                 if !key.is_empty() && may_have(true, hash) {
-                    keys.push(hash, row)?;
+                    keys.push([hash, row])?;
                 }
             }
         }
@@ -85,15 +85,15 @@ fn numbers(names: &NameList) -> Result<HashSet<(bool, u64)>> {
 
 /// Rows in the order of their numbers, on their way to meet names in the same order.
 struct Ascending {
-    sorted: Sorted,
-    next: Option<(u64, u64)>,
+    sorted: Sorted<2>,
+    next: Option<[u64; 2]>,
     /// The rows of the number that was asked for last.
     number: Option<u64>,
     rows: Vec<u64>,
 }
 
 impl Ascending {
-    fn new(mut sorted: Sorted) -> Result<Self> {
+    fn new(mut sorted: Sorted<2>) -> Result<Self> {
         let next = sorted.next()?;
         Ok(Self { sorted, next, number: None, rows: Vec::new() })
     }
@@ -103,7 +103,7 @@ impl Ascending {
         if self.number != Some(number) {
             self.number = Some(number);
             self.rows.clear();
-            while let Some((found, row)) = self.next.filter(|&(found, _)| found <= number) {
+            while let Some([found, row]) = self.next.filter(|&[found, _]| found <= number) {
                 if found == number {
                     self.rows.push(row);
                 }

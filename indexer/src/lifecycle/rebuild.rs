@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::change::{commit_by, hold_current};
 use super::deleted::deleted_rows;
 use super::stored::Again;
-use crate::build::{Onto, SortMemory, build_onto};
+use crate::build::{Onto, build_onto};
 use crate::memory::{Memory, cores};
+use crate::sort::SortMemory;
 use crate::{BuildOptions, BuildReport, Error, ProgressFn, Result};
 
 /// The result of [`rebuild`].

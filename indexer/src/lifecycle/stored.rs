@@ -238,6 +238,7 @@ impl<'a> Again<'a> {
             shard,
             ids,
             model: None,
+            pairs: None,
             stage_seconds: BuildSeconds::default(),
         };
         self.work.end_task(&record)?;

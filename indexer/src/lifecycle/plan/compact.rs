@@ -118,6 +118,7 @@ pub fn compact_task(
         shard: shard.clone(),
         ids: None,
         model: None,
+        pairs: None,
         stage_seconds: BuildSeconds::default(),
     })?;
     Ok(report(shard))

@@ -1,7 +1,8 @@
-//! Plans of builds, compactions and trainings: made, done task by task, and committed.
+//! Plans of builds, compactions, trainings and deduplications: made, done task by task, and committed.
 
 mod commit;
 mod compact;
+mod dedup;
 mod estimate;
 mod make;
 mod task;
@@ -9,6 +10,7 @@ mod train;
 
 pub use commit::{Built, CommitReport, commit_plan};
 pub use compact::{commit_compaction, compact_task, plan_compact};
+pub use dedup::{commit_dedup, dedup_task, plan_dedup};
 pub use estimate::{EstimateOptions, EstimateReport, estimate};
 pub use make::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
 pub use task::{TaskOptions, TaskReport, build_task, planned_parts};
@@ -19,6 +21,7 @@ use std::path::Path;
 use ocelli_index::{Gate, Job, PlanFile};
 use serde::Serialize;
 
+use crate::dedup::pairs::DedupReport;
 use crate::{Error, LearnOpq, ProgressFn, Result};
 
 /// Does one task of the plan in `path`, of whatever kind.
@@ -36,6 +39,7 @@ pub fn run_task(
         Job::Build(_) => build_task(path, task, options, progress),
         Job::Compact(_) => compact_task(path, task, options, progress),
         Job::Train(_) => train_task(path, task, options, learn_opq, progress),
+        Job::Dedup(_) => dedup_task(path, task, options, progress),
         Job::Encode(_) => Err(of_the_encoder(path)),
     }
 }
@@ -48,6 +52,8 @@ pub enum Commit {
     Generation(CommitReport),
     /// A model.
     Model(ModelCommitReport),
+    /// Pairs of near rows.
+    Pairs(Box<DedupReport>),
 }
 
 /// Commits the plan in `path`, of whatever kind. `gate` judges the generation that a build makes.
@@ -59,6 +65,7 @@ pub fn commit(path: &Path, gate: Option<Gate<'_>>) -> Result<Commit> {
         Job::Build(_) => commit_plan(path, gate).map(Commit::Generation),
         Job::Compact(_) => commit_compaction(path).map(Commit::Generation),
         Job::Train(_) => commit_model(path).map(Commit::Model),
+        Job::Dedup(_) => commit_dedup(path).map(Box::new).map(Commit::Pairs),
         Job::Encode(_) => Err(of_the_encoder(path)),
     }
 }

@@ -39,6 +39,9 @@ pub struct TaskReport {
     /// Hash of the model, if the task makes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Hash>,
+    /// Pairs of near rows, if the task looks for such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<u64>,
     /// Rows of the shard.
     pub rows: u64,
     /// Bytes of the shard, or of the model.
@@ -68,6 +71,7 @@ impl TaskReport {
             bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
             shard: shard.map(|shard| shard.name),
             model: None,
+            pairs: None,
             stage_seconds: BuildSeconds::default(),
             seconds: start.elapsed().as_secs_f64(),
         }

@@ -168,6 +168,7 @@ pub fn train_task(
         shard: None,
         ids: None,
         model: Some(made),
+        pairs: None,
         stage_seconds: BuildSeconds::default(),
     })?;
     Ok(done)

@@ -1,4 +1,4 @@
-//! Sorts numbers of rows in bounded memory.
+//! Sorts records of a few words in bounded memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,10 +10,9 @@ use rayon::prelude::*;
 
 use crate::{Error, Result};
 
-/// A number and its row.
-pub(crate) type Entry = (u64, u64);
-/// Bytes of an entry in memory and in a file.
-const ENTRY_BYTES: usize = 16;
+/// A record: compared by its first word, then by the next ones. In a file, its words are
+/// little-endian.
+pub(crate) type Entry<const N: usize> = [u64; N];
 /// Fewest and most bytes read of a file at once.
 const BUFFER_BYTES: (usize, usize) = (4 * 1024, 64 * 1024);
 /// Files that are merged at once: a process may not have many open.
@@ -26,31 +25,35 @@ pub(crate) struct SortMemory {
     pub(crate) folder: PathBuf,
 }
 
-/// Takes entries in any order.
-pub(crate) struct Sorter {
+/// Takes entries in any order. Each takes its bytes, in memory or in a file.
+pub(crate) struct Sorter<const N: usize> {
     memory: Option<SortMemory>,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<N>>,
     /// Sorted files, each with the number of merges that it went through.
     files: Vec<(u32, File)>,
 }
 
-impl Sorter {
+impl<const N: usize> Sorter<N> {
+    /// Bytes of an entry in memory and in a file.
+    const ENTRY_BYTES: usize = 8 * N;
+
     /// Sorts in memory alone where that has no limit.
     pub(crate) fn new(memory: Option<SortMemory>) -> Self {
         Self { memory, entries: Vec::new(), files: Vec::new() }
     }
 
     /// Takes an entry.
-    pub(crate) fn push(&mut self, number: u64, row: u64) -> Result<()> {
-        self.entries.push((number, row));
-        let full = self.memory.as_ref().map(|m| (m.bytes / ENTRY_BYTES).max(1));
+    pub(crate) fn push(&mut self, entry: Entry<N>) -> Result<()> {
+        self.entries.push(entry);
+        let full = self.memory.as_ref().map(|m| (m.bytes / Self::ENTRY_BYTES).max(1));
         if full.is_some_and(|full| self.entries.len() >= full) { self.spill() } else { Ok(()) }
     }
 
     /// Writes what is in memory to a file without a name.
     fn spill(&mut self) -> Result<()> {
         let Some(memory) = &self.memory else { return Ok(()) };
-        self.entries.par_sort_unstable();
+        // By this thread alone: the caller may hold a lock that the jobs of others wait for.
+        self.entries.sort_unstable();
         self.files.push((0, write_entries(&memory.folder, self.entries.drain(..).map(Ok))?));
         while let Some(alike) = self.files.last_chunk::<MERGED>()
             && alike.iter().all(|file| file.0 == alike[0].0)
@@ -67,14 +70,14 @@ impl Sorter {
         self.entries = Vec::new();
         let files = self.files.split_off(self.files.len().saturating_sub(MERGED));
         let merges = files.first().map_or(0, |file| file.0 + 1);
-        let mut sorted = Sorted::new(files, Vec::new(), *bytes, folder)?;
+        let mut sorted = Sorted::<N>::new(files, Vec::new(), *bytes, folder)?;
         let entries = std::iter::from_fn(|| sorted.next().transpose());
         self.files.push((merges, write_entries(folder, entries)?));
         Ok(())
     }
 
     /// All entries in order.
-    pub(crate) fn finish(mut self) -> Result<Sorted> {
+    pub(crate) fn finish(mut self) -> Result<Sorted<N>> {
         let Some(SortMemory { bytes, folder }) = self.memory.clone() else {
             self.entries.par_sort_unstable();
             return Sorted::new(Vec::new(), self.entries, 0, Path::new(""));
@@ -92,13 +95,15 @@ impl Sorter {
 }
 
 /// A file without a name of entries.
-fn write_entries(folder: &Path, entries: impl Iterator<Item = Result<Entry>>) -> Result<File> {
+fn write_entries<const N: usize>(
+    folder: &Path,
+    entries: impl Iterator<Item = Result<Entry<N>>>,
+) -> Result<File> {
     let failed = || Error::io("write a file in", folder);
     let file = tempfile::tempfile_in(folder).map_err(failed())?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES.1, file);
     for entry in entries {
-        let (number, row) = entry?;
-        let bytes = [number.to_le_bytes(), row.to_le_bytes()];
+        let bytes = entry?.map(u64::to_le_bytes);
         out.write_all(bytes.as_flattened()).map_err(failed())?;
     }
     let mut file = out.into_inner().map_err(|e| failed()(e.into_error()))?;
@@ -106,29 +111,29 @@ fn write_entries(folder: &Path, entries: impl Iterator<Item = Result<Entry>>) ->
     Ok(file)
 }
 
-enum Source {
-    Memory(std::vec::IntoIter<Entry>),
+enum Source<const N: usize> {
+    Memory(std::vec::IntoIter<Entry<N>>),
     File(BufReader<File>),
 }
 
-/// Entries in order: by number, then by row.
-pub(crate) struct Sorted {
-    sources: Vec<Source>,
-    heap: BinaryHeap<Reverse<(Entry, usize)>>,
+/// Entries in order.
+pub(crate) struct Sorted<const N: usize> {
+    sources: Vec<Source<N>>,
+    heap: BinaryHeap<Reverse<(Entry<N>, usize)>>,
     folder: PathBuf,
 }
 
-impl Sorted {
+impl<const N: usize> Sorted<N> {
     /// Entries of sorted files, which are read in `bytes`, and of memory.
     fn new(
         files: Vec<(u32, File)>,
-        entries: Vec<Entry>,
+        entries: Vec<Entry<N>>,
         bytes: usize,
         folder: &Path,
     ) -> Result<Self> {
         let buffer = (bytes / files.len().max(1)).clamp(BUFFER_BYTES.0, BUFFER_BYTES.1);
         let source = |(_, file)| Source::File(BufReader::with_capacity(buffer, file));
-        let mut sources: Vec<Source> = files.into_iter().map(source).collect();
+        let mut sources: Vec<Source<N>> = files.into_iter().map(source).collect();
         sources.push(Source::Memory(entries.into_iter()));
         let mut sorted = Self { sources, heap: BinaryHeap::new(), folder: folder.to_owned() };
         (0..sorted.sources.len()).try_for_each(|source| sorted.advance(source))?;
@@ -145,17 +150,19 @@ impl Sorted {
     }
 
     /// The next entry.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry<N>>> {
         let Some(Reverse((entry, source))) = self.heap.pop() else { return Ok(None) };
         self.advance(source)?;
         Ok(Some(entry))
     }
+}
 
-    /// Hands out the rows of each number that several rows have.
+impl Sorted<2> {
+    /// Hands out the rows of each number that several rows have: of entries of a number and a row.
     pub(crate) fn each_group(mut self, mut take: impl FnMut(&[u64])) -> Result<()> {
         let mut group: Vec<u64> = Vec::new();
         let mut number = None;
-        while let Some((next, row)) = self.next()? {
+        while let Some([next, row]) = self.next()? {
             if number != Some(next) {
                 if group.len() > 1 {
                     take(&group);
@@ -172,7 +179,10 @@ impl Sorted {
     }
 }
 
-fn read_entry(file: &mut BufReader<File>, folder: &Path) -> Result<Option<Entry>> {
+fn read_entry<const N: usize>(
+    file: &mut BufReader<File>,
+    folder: &Path,
+) -> Result<Option<Entry<N>>> {
     let failed = Error::io("read a file in", folder);
     let ended = match std::io::BufRead::fill_buf(file) {
         Ok(bytes) => bytes.is_empty(),
@@ -181,9 +191,9 @@ fn read_entry(file: &mut BufReader<File>, folder: &Path) -> Result<Option<Entry>
     if ended {
         return Ok(None);
     }
-    let mut words = [[0u8; 8]; 2];
+    let mut words = [[0u8; 8]; N];
     file.read_exact(words.as_flattened_mut()).map_err(failed)?;
-    Ok(Some((u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))))
+    Ok(Some(words.map(u64::from_le_bytes)))
 }
 
 #[cfg(test)]
@@ -207,7 +217,7 @@ mod tests {
             let memory = bytes.map(|bytes| SortMemory { bytes, folder: folder.path().to_owned() });
             let mut sorter = Sorter::new(memory);
             for (row, &number) in (0..).zip(&numbers) {
-                sorter.push(number, row).unwrap();
+                sorter.push([number, row]).unwrap();
                 // With one entry a file there are thousands of them, but not at once.
                 assert!(sorter.files.len() <= 3 * MERGED, "{} files", sorter.files.len());
             }

@@ -1,0 +1,105 @@
+//! The summary of a run.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use ocelli_index::container::write_atomically;
+use ocelli_index::{Hash, Hasher};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::members::FileCounts;
+use super::pairs::PairCounts;
+use crate::dedup::clusters::{ClusterCounts, Linkage};
+use crate::dedup::edge::Label;
+use crate::dedup::keeper::{KnownCounts, Policy};
+use crate::{Error, Result};
+
+/// Version of the form of the files.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Name of the summary.
+pub const SUMMARY: &str = "summary.json";
+
+/// Bytes that are read at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// All that is known of a run. The same rows, pairs and parameters give the same bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Version of Ocelli.
+    pub ocelli: &'static str,
+    /// The caller's parameters: what was joined and how, with hashes.
+    pub join: Value,
+    /// Least score of an edge that counts.
+    pub threshold: f32,
+    /// The way in which rows became clusters.
+    pub linkage: Linkage,
+    /// The weakest label of a row that may be removed.
+    pub remove: Option<Label>,
+    /// Rules of the keeper.
+    pub keep: Policy,
+    /// Pairs that are known to be no duplicates.
+    pub known_pairs: KnownCounts,
+    /// Counts of pairs.
+    pub pairs: PairCounts,
+    /// Counts of clusters.
+    pub clusters: ClusterCounts,
+    /// What becomes of the files of duplicates.
+    pub files: FileCounts,
+    /// The other files of the run, by name.
+    pub outputs: Vec<OutputFile>,
+}
+
+/// A file of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputFile {
+    /// Name in the folder of the run.
+    pub name: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl OutputFile {
+    /// Hashes the file of a name in the folder of a run.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn of(out: &Path, name: &str) -> Result<Self> {
+        let path = out.join(name);
+        let mut file = BufReader::with_capacity(
+            CHUNK_BYTES,
+            File::open(&path).map_err(Error::io("open", &path))?,
+        );
+        let (mut hasher, mut bytes) = (Hasher::new(), 0);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = file.read(&mut chunk).map_err(Error::io("read", &path))?;
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+            hasher.update(&chunk[..read]);
+        }
+        let sha256: Hash = hasher.finish();
+        Ok(Self { name: name.to_owned(), bytes, sha256: sha256.to_string() })
+    }
+}
+
+/// Writes `summary.json`, the last file of a run.
+///
+/// # Errors
+/// Those of writing.
+pub fn write_summary(out: &Path, summary: &Summary) -> Result<()> {
+    let path = out.join(SUMMARY);
+    let mut text = serde_json::to_vec_pretty(summary)
+        .map_err(|e| Error::File { path: path.clone(), what: format!("cannot write: {e}") })?;
+    text.push(b'\n');
+    write_atomically(&path, &text)?;
+    Ok(())
+}

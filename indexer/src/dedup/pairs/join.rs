@@ -1,0 +1,178 @@
+//! Pairs of near rows of some lists: found by their codes, scored again, and labelled.
+//!
+//! Lists are shared out among threads, a few neighbours at a time. Each thread collects pairs until
+//! its memory is full, scores them as a block, and keeps those that reach the threshold. What is
+//! kept is sorted at the end, so that neither threads nor blocks can be told from it.
+
+use std::ops::Range;
+
+use ocelli_index::{JoinPlan, Pair, Scratch, Snapshot};
+use parking_lot::Mutex;
+use rayon::prelude::*;
+
+use super::edge_file::{WORDS, to_words};
+use super::label::Labels;
+use super::score::{RowPair, ScoreScratch, Scorer};
+use crate::dedup::edge::ScoredBy;
+use crate::error::carry;
+use crate::sort::Sorter;
+use crate::{Progress, ProgressFn, Result};
+
+/// Lists that a thread takes at a time.
+const LISTS: usize = 16;
+/// Fewest and most pairs of a block.
+pub(super) const BLOCK_PAIRS: (usize, usize) = (1 << 10, 1 << 16);
+/// Edges that are labelled together.
+const LABELLED: usize = 4096;
+
+/// What a join has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Pairs of rows whose codes were compared.
+    pub(super) compared: u64,
+    /// Pairs that were near by their codes, and scored.
+    pub(super) candidates: u64,
+}
+
+/// A join of rows.
+pub(super) struct Join<'a> {
+    /// All rows but those that others stand for.
+    pub(super) joined: &'a Snapshot,
+    pub(super) plan: &'a JoinPlan,
+    pub(super) scorer: &'a Scorer<'a>,
+    pub(super) labels: &'a Labels<'a>,
+    /// Scores that edges reach.
+    pub(super) threshold: f32,
+    /// Scores by codes that candidates reach.
+    pub(super) code_score: f32,
+    /// Pairs of a block.
+    pub(super) block_pairs: usize,
+}
+
+/// What a thread keeps from list to list.
+#[derive(Default)]
+struct Worker {
+    scratch: Scratch,
+    found: Vec<Pair>,
+    pairs: Vec<RowPair>,
+    scored: Vec<(RowPair, f32, ScoredBy)>,
+    buffers: ScoreScratch,
+}
+
+impl Join<'_> {
+    /// Puts the edges of rows of `lists` with rows of these and of other lists into `edges`.
+    ///
+    /// # Errors
+    /// Damaged files; a full disk.
+    pub(super) fn run(
+        &self,
+        lists: Range<u32>,
+        pool: &rayon::ThreadPool,
+        edges: &Mutex<Sorter<WORDS>>,
+        progress: ProgressFn<'_>,
+    ) -> Result<Counts> {
+        let (total, done) = (lists.len() as u64, Mutex::new(0));
+        let numbers: Vec<u32> = lists.collect();
+        let few = |worker: &mut Worker, lists: &[u32]| -> Result<Counts> {
+            let mut counts = Counts::default();
+            for &list in lists {
+                self.list(list, worker, edges, &mut counts)?;
+            }
+            self.flush(worker, edges, &mut counts)?;
+            let mut done = done.lock();
+            *done += lists.len() as u64;
+            progress(Progress { stage: "join", done: *done, total });
+            Ok(counts)
+        };
+        let counts: Vec<Counts> = pool.install(|| {
+            let chunks = numbers.par_chunks(LISTS);
+            chunks.map_init(Worker::default, few).collect::<Result<_>>()
+        })?;
+        Ok(counts.into_iter().fold(Counts::default(), |sum, counts| Counts {
+            compared: sum.compared + counts.compared,
+            candidates: sum.candidates + counts.candidates,
+        }))
+    }
+
+    fn list(
+        &self,
+        list: u32,
+        worker: &mut Worker,
+        edges: &Mutex<Sorter<WORDS>>,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let rows = self.scorer.rows;
+        let threshold = |row| (!rows.is_old(row)).then_some(self.code_score);
+        let (mut scratch, mut found) =
+            (std::mem::take(&mut worker.scratch), std::mem::take(&mut worker.found));
+        found.clear();
+        let done = carry(|keep| {
+            self.joined.join_list_by(
+                self.plan,
+                list,
+                threshold,
+                None,
+                &mut scratch,
+                &mut found,
+                |found| keep(self.take(found, worker, edges, counts)),
+            )
+        });
+        (worker.scratch, worker.found) = (scratch, found);
+        counts.compared += done?.scanned;
+        Ok(())
+    }
+
+    /// Takes the pairs that were found, and scores them where there are enough.
+    fn take(
+        &self,
+        found: &mut Vec<Pair>,
+        worker: &mut Worker,
+        edges: &Mutex<Sorter<WORDS>>,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let rows = self.scorer.rows;
+        for pair in found.drain(..) {
+            let (a, b) = (rows.number(pair.a), rows.number(pair.b));
+            // Of two rows that look for each other, the pair is that of the first.
+            if self.plan.looks_both_ways() && a > b && !rows.is_old(pair.b) {
+                continue;
+            }
+            worker.pairs.push((a.min(b), a.max(b)));
+            if worker.pairs.len() >= self.block_pairs {
+                self.flush(worker, edges, counts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores the pairs that wait, and keeps the edges.
+    fn flush(
+        &self,
+        worker: &mut Worker,
+        edges: &Mutex<Sorter<WORDS>>,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let Worker { pairs, scored, buffers, .. } = worker;
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        pairs.sort_unstable();
+        counts.candidates += pairs.len() as u64;
+        let metric = self.scorer.metric();
+        scored.clear();
+        self.scorer.score(pairs, buffers, |i, score, by| {
+            if metric.reaches(score, self.threshold) {
+                scored.push((pairs[i], score, by));
+            }
+        })?;
+        for scored in scored.chunks(LABELLED) {
+            let made = self.labels.edges(scored)?;
+            let mut edges = edges.lock();
+            for edge in &made {
+                edges.push(to_words(edge))?;
+            }
+        }
+        pairs.clear();
+        Ok(())
+    }
+}

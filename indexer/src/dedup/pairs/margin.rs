@@ -1,0 +1,401 @@
+//! How far apart the codes of near rows may be: measured on pairs of the index.
+//!
+//! A join compares codes, and what it finds is scored again by something finer. A pair that is near
+//! must then be near by its codes too, or it is lost. So a ceiling is measured: lists are drawn by
+//! a fixed seed, and some of their rows that look for others are compared with the rows of these
+//! and of the nearest lists, all of them, so that no pair is missed because of its codes. Of the
+//! pairs that reach the threshold, nearly all have codes within the ceiling. Where such pairs are
+//! few, the nearest others say by how much codes are off.
+
+use ocelli_index::{FineKind, Metric, Model, Row, Snapshot};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::row_set::RowSet;
+use super::score::{RowPair, ScoreScratch, Scorer};
+use crate::dedup::edge::{RowNumber, ScoredBy};
+use crate::sample::SplitMix64;
+use crate::{Error, Result};
+
+/// Lists that are drawn at a time, and at most: as long as few pairs reach the threshold.
+const LISTS: (usize, usize) = (32, 512);
+/// Most rows of a list that are compared with others.
+const SEEKERS: usize = 64;
+/// Rows that they are compared with: at least, if there are so many, and at most.
+const POOL: (usize, usize) = (1024, 2048);
+/// Pairs that reach the threshold and are enough.
+const ENOUGH: usize = 1_000;
+/// Fewest pairs that decide alone.
+const FEWEST: usize = 100;
+/// Pairs near the threshold that say by how much codes are off, where few reach it.
+const NEAREST: usize = 500;
+/// Pairs of a row that are kept though they do not reach the threshold.
+const KEPT_OTHERS: usize = 8;
+/// Rows that are drawn: for their lists, and for the length of vectors.
+const DRAWN: usize = 2_000;
+/// Share of the near pairs whose codes are within the ceiling.
+const KEPT: f64 = 0.998;
+/// Share of a vector's squared norm that sums of floats may be off by.
+const ROUNDING: f32 = 1e-5;
+/// The seed of the draw.
+const SEED: u64 = 21;
+
+/// The ceiling of the codes' scores, and what it was measured on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Margin {
+    /// The worst score by codes that a pair may have and still be scored again.
+    pub code_score: f32,
+    /// What pairs are scored by, as far as all rows have it.
+    pub scored_by: ScoredBy,
+    /// Rows that were compared with others.
+    pub rows: u64,
+    /// Pairs of these that reach the threshold.
+    pub pairs: u64,
+    /// Mean squared norm of the drawn rows as their codes decode them.
+    pub norm_sq: f32,
+}
+
+/// A pair by its costs.
+#[derive(Clone, Copy)]
+struct Measured {
+    rows: RowPair,
+    exact: f32,
+    code: f32,
+}
+
+/// Measures the ceiling for pairs of rows of `joined` (rows of the scorer without those that others
+/// stand for) that reach `threshold`.
+///
+/// # Errors
+/// Damaged files.
+pub(super) fn measure(
+    joined: &Snapshot,
+    scorer: &Scorer<'_>,
+    threshold: f32,
+    nprobe: usize,
+    pool: &rayon::ThreadPool,
+) -> Result<Margin> {
+    let rows = scorer.rows;
+    let drawn = draw_seekers(rows, joined);
+    let (metric, scored_by) = (scorer.metric(), scorer.common_source());
+    let norm_sq = mean_norm_sq(rows, &drawn)?;
+    let cost = metric.cost(threshold);
+    let slack = ROUNDING * (norm_sq + cost.abs());
+    let mut margin = Margin { code_score: 0.0, scored_by, rows: 0, pairs: 0, norm_sq };
+    if scored_by == ScoredBy::Codes {
+        margin.code_score = metric.score(cost + slack);
+        return Ok(margin);
+    }
+    let lists = lists_of(joined, rows, &drawn)?;
+    let sample = Sample { joined, scorer, cost, nprobe };
+    let mut measured: Vec<Measured> = Vec::new();
+    let is_near = |pair: &&Measured| pair.exact <= cost;
+    for lists in lists.chunks(LISTS.0) {
+        let of_lists: Vec<(usize, Vec<Measured>)> = pool.install(|| {
+            lists.par_iter().map(|&list| sample.of_list(list)).collect::<Result<_>>()
+        })?;
+        for (seekers, pairs) in of_lists {
+            margin.rows += seekers as u64;
+            measured.extend(pairs);
+        }
+        measured.sort_unstable_by_key(|pair| pair.rows);
+        measured.dedup_by_key(|pair| pair.rows);
+        margin.pairs = measured.iter().filter(is_near).count() as u64;
+        if margin.pairs >= ENOUGH as u64 {
+            break;
+        }
+    }
+    let ceiling = ceiling(&mut measured, cost);
+    margin.code_score = metric.score(ceiling.max(cost) + slack);
+    Ok(margin)
+}
+
+/// Rows that look for others, drawn by a fixed seed, in an order of chance.
+fn draw_seekers(rows: &RowSet, joined: &Snapshot) -> Vec<RowNumber> {
+    let is_out = |number| {
+        let row = rows.row(number);
+        joined.deleted(row.shard).is_some_and(|out| out.contains(row.ordinal))
+    };
+    let mut count = 0u64;
+    rows.each_seeker(|number| count += u64::from(!is_out(number)));
+    let drawn = draw(count, DRAWN);
+    let (mut seekers, mut next, mut at) = (Vec::new(), drawn.iter().peekable(), 0u64);
+    rows.each_seeker(|number| {
+        if is_out(number) {
+            return;
+        }
+        if next.next_if(|&&drawn| drawn == at).is_some() {
+            seekers.push(number);
+        }
+        at += 1;
+    });
+    shuffle(&mut seekers);
+    seekers
+}
+
+/// The lists of some rows, each once, in the order of the rows.
+fn lists_of(joined: &Snapshot, rows: &RowSet, numbers: &[RowNumber]) -> Result<Vec<u32>> {
+    let mut lists = Vec::new();
+    let shards: Vec<_> = joined.shards().collect();
+    for &number in numbers {
+        let row = rows.row(number);
+        let (list, _) = shards[row.shard as usize].code(row.ordinal)?;
+        if !lists.contains(&list) {
+            lists.push(list);
+        }
+        if lists.len() == LISTS.1 {
+            break;
+        }
+    }
+    Ok(lists)
+}
+
+/// At most `most` of the numbers below `count`, ascending, by a fixed seed.
+fn draw(count: u64, most: usize) -> Vec<u64> {
+    if count <= most as u64 {
+        return (0..count).collect();
+    }
+    let (mut numbers, mut drawn) = (SplitMix64::new(SEED), Vec::new());
+    while drawn.len() < most {
+        let wanted = most - drawn.len();
+        drawn.extend((0..wanted).map(|_| (numbers.fraction() * count as f64) as u64 % count));
+        drawn.sort_unstable();
+        drawn.dedup();
+    }
+    drawn
+}
+
+/// Puts rows into an order that has nothing to do with their numbers, the same each time.
+fn shuffle(rows: &mut [RowNumber]) {
+    let key = |row: &RowNumber| SplitMix64::new(SEED ^ row).next();
+    rows.sort_by_cached_key(key);
+}
+
+/// Mean squared norm of decoded rows.
+fn mean_norm_sq(rows: &RowSet, numbers: &[RowNumber]) -> Result<f32> {
+    let (mut sum, mut z) = (0.0f64, Vec::new());
+    for &number in numbers {
+        z.clear();
+        rows.all().decode_row(rows.row(number), false, &mut z)?;
+        sum += f64::from(ocelli_vector::dense::norm_sq(&z));
+    }
+    Ok((sum / numbers.len().max(1) as f64) as f32)
+}
+
+/// Pairs that are looked at.
+struct Sample<'a> {
+    joined: &'a Snapshot,
+    scorer: &'a Scorer<'a>,
+    cost: f32,
+    nprobe: usize,
+}
+
+impl Sample<'_> {
+    /// The number of rows of a list that were compared, and the pairs of them with rows of this and
+    /// of near lists: those that reach the threshold, and the nearest others.
+    fn of_list(&self, list: u32) -> Result<(usize, Vec<Measured>)> {
+        let rows = self.scorer.rows;
+        let mut pool = self.rows_of(list)?;
+        let is_new = |&row: &RowNumber| !rows.is_old(rows.row(row));
+        let new: Vec<RowNumber> = pool.iter().copied().filter(is_new).collect();
+        let seekers = spread(&new, SEEKERS);
+        for other in self.joined.lists_near(list, self.nprobe)?.into_iter().skip(1) {
+            if pool.len() >= POOL.0 {
+                break;
+            }
+            pool.extend(self.rows_of(other)?);
+        }
+        pool = spread(&pool, POOL.1);
+        let mut pairs: Vec<RowPair> = Vec::with_capacity(seekers.len() * pool.len());
+        for &seeker in &seekers {
+            let others = pool.iter().filter(|&&other| other != seeker);
+            pairs.extend(others.map(|&other| (seeker.min(other), seeker.max(other))));
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        Ok((seekers.len(), self.costs(&pairs, seekers.len())?))
+    }
+
+    /// Rows of a list that are joined.
+    fn rows_of(&self, list: u32) -> Result<Vec<RowNumber>> {
+        let mut numbers = Vec::new();
+        for (shard, of_shard) in (0u32..).zip(self.joined.shards()) {
+            let (entry, out) = (of_shard.list(list)?, self.joined.deleted(shard));
+            for slot in entry.first..entry.first.saturating_add(entry.len) {
+                let ordinal = of_shard.ordinal(slot)?;
+                if !out.is_some_and(|out| out.contains(ordinal)) {
+                    numbers.push(self.scorer.rows.number(Row { shard, ordinal }));
+                }
+            }
+            of_shard.intact()?;
+        }
+        Ok(numbers)
+    }
+
+    /// The costs of those of the pairs of so many rows that are kept.
+    fn costs(&self, pairs: &[RowPair], seekers: usize) -> Result<Vec<Measured>> {
+        let (metric, wanted) = (self.scorer.metric(), self.scorer.common_source());
+        let mut scratch = ScoreScratch::default();
+        let (mut kept, mut others): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
+        self.scorer.score(pairs, &mut scratch, |i, score, by| {
+            let pair = Measured { rows: pairs[i], exact: metric.cost(score), code: 0.0 };
+            // Rows that lack a vector say nothing about those that have one.
+            if by == wanted && pair.exact.is_finite() {
+                let is_near = pair.exact <= self.cost;
+                if is_near { &mut kept } else { &mut others }.push(pair);
+            }
+        })?;
+        let order =
+            |a: &Measured, b: &Measured| a.exact.total_cmp(&b.exact).then(a.rows.cmp(&b.rows));
+        let most = KEPT_OTHERS * seekers;
+        if others.len() > most && most > 0 {
+            others.select_nth_unstable_by(most - 1, order);
+            others.truncate(most);
+        }
+        kept.extend(others);
+        kept.sort_unstable_by_key(|pair| pair.rows);
+        let by_codes: Vec<RowPair> = kept.iter().map(|pair| pair.rows).collect();
+        self.scorer.score_by_codes(&by_codes, &mut scratch, |i, score| {
+            kept[i].code = metric.cost(score);
+        })?;
+        kept.retain(|pair| pair.code.is_finite());
+        Ok(kept)
+    }
+}
+
+/// At most `most` of the rows, evenly spread.
+fn spread(rows: &[RowNumber], most: usize) -> Vec<RowNumber> {
+    match rows.len() <= most {
+        true => rows.to_vec(),
+        false => (0..most).map(|i| rows[i * rows.len() / most]).collect(),
+    }
+}
+
+/// The cost by codes that nearly all pairs have at most whose exact cost is at most `cost`.
+fn ceiling(measured: &mut [Measured], cost: f32) -> f32 {
+    let mut near: Vec<f32> =
+        measured.iter().filter(|pair| pair.exact <= cost).map(|pair| pair.code).collect();
+    let of_near = quantile(&mut near).unwrap_or(cost);
+    if near.len() >= FEWEST {
+        return of_near;
+    }
+    measured.sort_unstable_by(|a, b| {
+        let distance = |pair: &Measured| (pair.exact - cost).abs();
+        distance(a).total_cmp(&distance(b)).then(a.rows.cmp(&b.rows))
+    });
+    let nearest = &measured[..measured.len().min(NEAREST)];
+    let mut off: Vec<f32> = nearest.iter().map(|pair| pair.code - pair.exact).collect();
+    of_near.max(cost + quantile(&mut off).unwrap_or(0.0))
+}
+
+/// The value that [`KEPT`] of the values are at most; of few values the largest.
+fn quantile(values: &mut [f32]) -> Option<f32> {
+    values.sort_unstable_by(f32::total_cmp);
+    let rank = (KEPT * (values.len() + 1) as f64).ceil() as usize;
+    values.get(rank.clamp(1, values.len().max(1)) - 1).copied()
+}
+
+/// Refuses a threshold that no pair has, or that codes cannot tell.
+///
+/// # Errors
+/// The threshold, with the nearest that can be used.
+pub(super) fn check_threshold(rows: &RowSet, threshold: f32) -> Result<()> {
+    let model = rows.model();
+    let is_unit = is_unit(rows);
+    let (least, most) = match (model.metric(), is_unit) {
+        (Metric::L2, false) => (0.0, f32::MAX),
+        (Metric::L2, true) => (0.0, 4.0),
+        (Metric::InnerProduct, false) => (f32::MIN, f32::MAX),
+        (Metric::InnerProduct, true) => (-1.0, 1.0),
+    };
+    if (least..=most).contains(&threshold) {
+        return Ok(());
+    }
+    let what = match (model.metric(), is_unit) {
+        (Metric::L2, true) => "a squared distance from 0 to 4",
+        (Metric::L2, false) => "a squared distance, 0 or more",
+        (Metric::InnerProduct, true) => "a cosine from -1 to 1",
+        (Metric::InnerProduct, false) => "an inner product, a finite number",
+    };
+    Err(Error::Invalid(format!("threshold: expected {what}, found {threshold}")))
+}
+
+/// Whether scores are those of vectors of length 1.
+pub(super) fn is_unit(rows: &RowSet) -> bool {
+    let p = rows.model().parts();
+    p.renormalize || matches!(p.spec, ocelli_index::DescriptorSpec::Network(_))
+}
+
+/// The squared distance below which codes tell little: twice the squared error of a decoded row, as
+/// it was measured when the model was trained, or else as codebooks say.
+fn resolution_sq(model: &Model, finer: bool) -> f64 {
+    // The cosine is that of the codes that are scanned.
+    let finer = finer && model.fine_codec().is_some_and(|codec| codec.kind() != FineKind::Cosine);
+    let measured = model.parts().training.get("mse").and_then(|mse| mse.parse::<f64>().ok());
+    match measured.filter(|mse| !finer && mse.is_finite()) {
+        Some(mse) => 2.0 * mse,
+        None => model.resolution_sq(finer),
+    }
+}
+
+/// Refuses a threshold that codes cannot tell, where pairs are scored by them.
+///
+/// # Errors
+/// The threshold, with the nearest that can be used.
+pub(super) fn check_resolution(rows: &RowSet, margin: &Margin, threshold: f32) -> Result<()> {
+    let model = rows.model();
+    let (finer, codes) = match margin.scored_by {
+        ScoredBy::Codes => (false, "codes"),
+        ScoredBy::FineCodes => (true, "finer codes"),
+        ScoredBy::Hash | ScoredBy::Vectors | ScoredBy::Images => return Ok(()),
+    };
+    let step = resolution_sq(model, finer) as f32;
+    let norm_sq = if is_unit(rows) { 1.0 } else { margin.norm_sq };
+    let (nearest, is_sound) = match model.metric() {
+        Metric::L2 => (step, threshold >= step),
+        Metric::InnerProduct => (norm_sq - step / 2.0, threshold <= norm_sq - step / 2.0),
+    };
+    if is_sound {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "threshold {threshold}: the {codes} of the index cannot tell rows that are so near apart; \
+         expected --vectors with the files that the index was built of, or {} {nearest:.4}",
+        match model.metric() {
+            Metric::L2 => "a threshold of at least",
+            Metric::InnerProduct => "a threshold of at most",
+        }
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(exact: f32, code: f32, row: u64) -> Measured {
+        Measured { rows: (row, row + 1), exact, code }
+    }
+
+    /// Many near pairs decide alone; few of them together with those around the threshold.
+    #[test]
+    fn the_ceiling_keeps_nearly_all_near_pairs() {
+        let mut many: Vec<Measured> = (0..1000).map(|i| pair(0.5, i as f32 / 1000.0, i)).collect();
+        many.push(pair(2.0, 90.0, 5000));
+        assert_eq!(ceiling(&mut many, 1.0), 0.998);
+        let mut few: Vec<Measured> = (0..50).map(|i| pair(0.5, 0.7, i)).collect();
+        few.extend((0..600).map(|i| pair(1.5 + i as f32 * 0.01, 1.8 + i as f32 * 0.01, 100 + i)));
+        let found = ceiling(&mut few, 1.0);
+        assert!((found - 1.3).abs() < 1e-4, "{found}");
+        assert_eq!(ceiling(&mut [], 1.0), 1.0);
+        assert_eq!(ceiling(&mut [pair(0.5, 4.0, 1)], 1.0), 4.5);
+    }
+
+    #[test]
+    fn rows_are_drawn_alike_each_time() {
+        assert_eq!(draw(3, 10), [0, 1, 2]);
+        let drawn = draw(1_000_000, 500);
+        assert_eq!(drawn.len(), 500);
+        assert!(drawn.is_sorted_by(|a, b| a < b) && drawn[499] < 1_000_000);
+        assert_eq!(drawn, draw(1_000_000, 500));
+    }
+}
