@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminCommand;
 use crate::commands::build::BuildArgs;
+use crate::commands::dedup::DedupCommand;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::eval::EvalCommand;
 use crate::commands::export::ExportCommand;
@@ -128,6 +129,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove every byte of an index, and that its files agree
     Verify(VerifyArgs),
+    /// Find the rows of an index that show the same picture
+    Dedup(Box<DedupCommand>),
     /// Measure the recall of an index against exact search
     Recall(RecallArgs),
     /// Choose the cheapest search of an index that has the recall that is wanted

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Verify(args) => commands::lifecycle::verify::run(args),
+        Command::Dedup(args) => commands::dedup::run(*args),
         Command::Recall(args) => commands::lifecycle::recall::run(args),
         Command::Tune(args) => commands::lifecycle::tune::run(args),
         Command::Backup(args) => commands::lifecycle::backup::run(args),

@@ -1,6 +1,7 @@
 //! One module per subcommand that runs in this process.
 
 pub mod build;
+pub mod dedup;
 pub mod doctor;
 pub mod eval;
 pub mod export;

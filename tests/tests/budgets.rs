@@ -387,3 +387,34 @@ fn smallest(message: &str) -> u64 {
     let (_, rest) = message.split_once("the smallest budget that works is ").expect(message);
     rest.split(' ').next().unwrap().parse().unwrap()
 }
+
+/// More pairs than the budget holds: they are sorted in files, and the result is the same.
+#[test]
+fn pairs_of_a_deduplication_are_sorted_in_files() {
+    let place = Place::new();
+    place.part("rows.part", (0, 60_000), 8, 12);
+    place.model("a.model", "rows.part", 16, 4);
+    let text = |name: &str| place.text(name);
+    let (part, model, index) = (text("rows.part"), text("a.model"), text("index"));
+    succeed("ocelli", ["build", &part, "--model", &model, "--out", &index]);
+    let args = |out: &str| -> Vec<String> {
+        let flags = ["--threshold", "0.5", "--threads", "2", "--tasks", "2", "--vectors"];
+        let words = ["dedup".to_owned(), text("index")].into_iter();
+        words
+            .chain(flags.map(str::to_owned))
+            .chain([text("rows.part"), "--out".to_owned(), text(out)])
+            .collect()
+    };
+    let budget = 100;
+    let bounded = args("bounded").into_iter();
+    within(budget, bounded.chain(["--memory-budget".to_owned(), format!("{budget}MiB")]));
+    succeed("ocelli", args("free"));
+    let summary = fs::read(place.path("free").join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    let pairs = summary["pairs"].as_u64().unwrap();
+    assert!(pairs * 32 > budget << 19, "{pairs} pairs: they would fit");
+    for name in ["pairs.parquet", "summary.json"] {
+        let read = |out: &str| Hash::of(&fs::read(place.path(out).join(name)).unwrap());
+        assert_eq!(read("bounded"), read("free"), "{name}");
+    }
+}

@@ -87,7 +87,7 @@ impl Place {
 }
 
 /// A pack with two sizes of codes, with the weights beside it.
-fn pack() -> String {
+pub fn pack() -> String {
     static PACK: OnceLock<TempDir> = OnceLock::new();
     let folder = PACK.get_or_init(|| {
         let (c, folder) = (collection(), tempfile::tempdir().unwrap());

@@ -1,6 +1,7 @@
 //! The crate from outside: real files in a temporary directory.
 
 mod build;
+mod dedup;
 mod fine;
 mod judge;
 mod life;

@@ -77,7 +77,7 @@ fn train(plan: &Path, threads: usize) -> Result<()> {
 fn model(plan: &Path) -> Result<ModelCommitReport> {
     commit(plan, None).map(|report| match report {
         Commit::Model(report) => report,
-        Commit::Generation(report) => panic!("{report:?}"),
+        other => panic!("{other:?}"),
     })
 }
 

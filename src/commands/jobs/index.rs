@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_indexer::BoxError;
 use ocelli_indexer::collection::{UpdateOptions, UpdateReport, update};
@@ -37,12 +37,6 @@ pub struct IndexArgs {
     /// Directory of the index, which is made if it is missing
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Pack of network and model: a file, or `default` [default: that of DIR, or `default`]
-    #[arg(long, value_name = "FILE")]
-    pub pack: Option<PathBuf>,
-    /// Bytes of a code, one of those that the pack has [default: that of DIR, or the pack's own]
-    #[arg(long, value_name = "N")]
-    pub code_bytes: Option<usize>,
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -52,43 +46,77 @@ pub struct IndexArgs {
     /// Number of files of the index [default: that of DIR, or 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How photos are encoded.
+#[derive(Args)]
+pub struct EncoderArgs {
+    /// Pack of network and model: a file, or `default` [default: that of the index, or `default`]
+    #[arg(long, value_name = "FILE")]
+    pub pack: Option<PathBuf>,
+    /// Bytes of a code, one of those that the pack has [default: that of the index, or the pack's
+    /// own]
+    #[arg(long, value_name = "N")]
+    pub code_bytes: Option<usize>,
     /// Threads that encode; 0 is one per core
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// Where the network computes: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
-    #[command(flatten)]
-    pub output: OutputArgs,
+}
+
+impl EncoderArgs {
+    /// Refuses these flags where nothing is encoded.
+    pub fn refuse(&self, found: &str) -> Result<()> {
+        let given = [
+            ("--pack", self.pack.is_some()),
+            ("--code-bytes", self.code_bytes.is_some()),
+            ("--workers", self.workers.is_some()),
+            ("--device", self.device.is_some()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => {
+                bail!("{flag}: expected photos that are to be encoded, found {found}")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Brings an index up to date.
 pub fn run(args: IndexArgs) -> Result<()> {
-    let chosen = Chosen::open(&args.out, args.pack.as_deref(), args.code_bytes)?;
-    let maker = chosen.maker()?;
-    let mut encoder_flags: Vec<OsString> = Vec::new();
-    for (flag, value) in [
-        ("--workers", args.workers.map(|n| OsString::from(n.to_string()))),
-        ("--device", args.device.map(Into::into)),
-    ] {
-        encoder_flags.extend(value.into_iter().flat_map(|value| [flag.into(), value]));
-    }
     let options = UpdateOptions {
         photos: args.photos,
         only: args.only,
         out: args.out,
         dry_run: args.dry_run,
         shards: args.shards,
-        encoder_flags,
+        encoder_flags: Vec::new(),
     };
+    print(args.output.format, &bring_up_to_date(options, args.encoder)?, text)
+}
+
+/// Encodes what is new, and builds the index of it.
+pub fn bring_up_to_date(mut options: UpdateOptions, encoder: EncoderArgs) -> Result<UpdateReport> {
+    let chosen = Chosen::open(&options.out, encoder.pack.as_deref(), encoder.code_bytes)?;
+    let maker = chosen.maker()?;
+    for (flag, value) in [
+        ("--workers", encoder.workers.map(|n| OsString::from(n.to_string()))),
+        ("--device", encoder.device.map(Into::into)),
+    ] {
+        options.encoder_flags.extend(value.into_iter().flat_map(|value| [flag.into(), value]));
+    }
     let bars = JobProgress::new();
     let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| -> Result<(), BoxError> {
         let log = child::log_file(&options.out, "encode.log")?;
         Ok(child::encode(words, Some(log), progress)?)
     };
-    let report = update(&options, &maker, &encode, &|p| bars.report(p))?;
-    drop(bars);
-    print(args.output.format, &report, text)
+    Ok(update(&options, &maker, &encode, &|p| bars.report(p))?)
 }
 
 fn text(r: &UpdateReport) -> String {

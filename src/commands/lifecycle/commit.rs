@@ -85,6 +85,7 @@ fn text(commit: &Commit) -> String {
             thousands(r.built.bytes),
             again(r.was_committed)
         ),
+        Commit::Pairs(r) => crate::commands::dedup::text(r),
         Commit::Model(r) => format!(
             "{}: model {}, {} bytes{}",
             r.model.display(),

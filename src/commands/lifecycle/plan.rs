@@ -8,16 +8,18 @@ use ocelli_index::{Estimate, Mode, Model, Part, PlanFile};
 use ocelli_indexer::OnDuplicate;
 use ocelli_indexer::lifecycle::CompactOptions;
 use ocelli_indexer::lifecycle::plan::{
-    PlanBuildOptions, PlanReport, ShardSplit, plan_build, plan_compact, plan_train,
+    PlanBuildOptions, PlanReport, ShardSplit, plan_build, plan_compact, plan_dedup, plan_train,
 };
 use serde::Serialize;
 
+use crate::commands::dedup::args::DedupArgs;
 use crate::commands::import::foreign_name;
 use crate::commands::lifecycle::estimate::PlanEstimateArgs;
 use crate::commands::recipe::RecipeArgs;
 use crate::commands::{ConfigArgs, MemoryArgs, PackArgs, configure};
 use crate::output::{OutputArgs, counted, print, print_numbers, thousands};
 use crate::pass_through::{self, PassThroughArgs};
+use crate::progress::Bars;
 
 const PLAN_EXAMPLE: &str = "\
 Four shards, by as many processes as there are; then all at once:
@@ -32,6 +34,12 @@ The model that ocelli train makes by the same flags, on another machine, then in
   ocelli plan train white-regions.part --m 32 --out-model paris.model --out paris-model.plan
   ocelli train --plan paris-model.plan --task 0
   ocelli commit --plan paris-model.plan";
+
+const DEDUP_EXAMPLE: &str = "\
+The files that ocelli dedup writes by the same flags, by as many processes as there are:
+  ocelli plan dedup index/ --threshold 0.9 --out duplicates/ --tasks 4 --out-plan dedup.plan
+  for i in 0 1 2 3; do ocelli task --plan dedup.plan --task $i; done
+  ocelli commit --plan dedup.plan";
 
 const SHOW_EXAMPLE: &str = "\
 All tasks of any plan, one after the other:
@@ -52,6 +60,8 @@ pub enum PlanCommand {
     Build(PlanBuildArgs),
     /// Plan a compaction: one task for each group of shards that are to be merged
     Compact(PlanCompactArgs),
+    /// Plan a deduplication: one task for each range of lists
+    Dedup(Box<PlanDedupArgs>),
     /// Show what is in a plan of whatever kind
     Show(PlanShowArgs),
     /// Say what an index of some size would take, before there is any row of it
@@ -108,6 +118,21 @@ pub struct PlanCompactArgs {
     /// The plan's file
     #[arg(short, long, value_name = "PLAN")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = DEDUP_EXAMPLE)]
+pub struct PlanDedupArgs {
+    /// Index directory
+    #[arg(value_name = "INDEX")]
+    pub index: PathBuf,
+    #[command(flatten)]
+    pub dedup: DedupArgs,
+    /// The plan's file
+    #[arg(long, value_name = "PLAN")]
+    pub out_plan: PathBuf,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -182,6 +207,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
         PlanCommand::Train(args) => train(args),
         PlanCommand::Build(args) => build(args),
         PlanCommand::Compact(args) => compact(args),
+        PlanCommand::Dedup(args) => dedup(*args),
         PlanCommand::Show(args) => show(args),
         PlanCommand::Estimate(args) => super::estimate::run(args),
     }
@@ -241,6 +267,14 @@ fn show(args: PlanShowArgs) -> Result<()> {
             estimate_text(&s.estimate)
         )
     })
+}
+
+fn dedup(args: PlanDedupArgs) -> Result<()> {
+    let bars = Bars::default();
+    let options = args.dedup.options(&args.index)?;
+    let report = plan_dedup(&options, &args.out_plan, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, text)
 }
 
 fn compact(args: PlanCompactArgs) -> Result<()> {

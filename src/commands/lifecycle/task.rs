@@ -33,8 +33,8 @@ pub struct TaskArgs {
     /// is said
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
-    /// Memory that the task may take, such as 4GiB; of builds and compactions [default: what the
-    /// plan says]
+    /// Memory that the task may take, such as 4GiB; of builds, compactions and deduplications
+    /// [default: what the plan says]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
     #[command(flatten)]
@@ -76,10 +76,10 @@ pub fn do_task(
 /// Refuses a budget of memory for tasks that have none.
 fn require_budget(plan: &Plan) -> Result<()> {
     match plan.job {
-        Job::Build(_) | Job::Compact(_) => Ok(()),
+        Job::Build(_) | Job::Compact(_) | Job::Dedup(_) => Ok(()),
         Job::Encode(_) | Job::Train(_) => bail!(
-            "--memory-budget: expected the plan of a build or a compaction, found one to {}, whose \
-             tasks have none: leave it out",
+            "--memory-budget: expected the plan of a build, a compaction or a deduplication, found \
+             one to {}, whose tasks have none: leave it out",
             plan.kind()
         ),
     }
@@ -97,6 +97,7 @@ pub fn encoder(subcommand: &str, mut words: Vec<OsString>, format: Format) -> Re
 
 fn text(r: &TaskReport) -> String {
     let made = match (&r.shard, &r.model) {
+        _ if r.pairs.is_some() => counted(r.pairs.unwrap_or(0), "pair"),
         (Some(shard), _) => {
             format!("{shard} of {}, {} bytes", counted(r.rows, "row"), thousands(r.bytes))
         }

@@ -59,3 +59,14 @@ pub fn data(test: &str, folders: &[&str]) -> Option<PathBuf> {
     eprintln!("SKIPPED {test}: {lacks} (OCELLI_DATA names another folder)");
     None
 }
+
+/// The program of a name among those of `PATH`; None if there is none, which is said on standard
+/// error with the name of the test that is skipped.
+pub fn program(test: &str, name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).map(|folder| folder.join(name)).find(|p| p.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED {test}: there is no program {name}");
+    }
+    found
+}

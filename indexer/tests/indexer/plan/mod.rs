@@ -49,7 +49,7 @@ fn task(plan: &Path, task: u32) -> ocelli_indexer::Result<u64> {
 fn generation(plan: &Path) -> CommitReport {
     match commit(plan, None).unwrap() {
         Commit::Generation(report) => report,
-        Commit::Model(report) => panic!("{report:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
