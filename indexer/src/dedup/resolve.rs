@@ -101,7 +101,7 @@ impl Resolved {
 }
 
 /// Makes clusters of edges, decides what stays, and writes the files that
-/// [`output`](super::output) names. Equal edges, rows and options give equal bytes.
+/// [`output`] names. Equal edges, rows and options give equal bytes.
 ///
 /// # Errors
 /// Those of [`ResolveOptions::check`]; a memory that does not hold the rows that have an edge, with
