@@ -34,6 +34,7 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -53,6 +54,7 @@ mod tests {
             });
             while !maker.is_finished() {
                 let _ = fs::remove_dir(&above);
+                thread::sleep(Duration::from_micros(10));
             }
         });
     }

@@ -167,7 +167,8 @@ fn a_sample_is_stratified() {
     write_sample(&path, &found, &table()).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let expected = "id_a,id_b,key_a,key_b,score,label,verdict,band,band_pairs\n\
-                    0,1,k0,k1,0.5,near,,0.500 to 0.500,2\n0,2,k0,k2,0.5,near,,0.500 to 0.500,2\n";
+                    0,1,k0,k1,0.5,near,,0.500000 to 0.500000,2\n\
+                    0,2,k0,k2,0.5,near,,0.500000 to 0.500000,2\n";
     assert_eq!(text, expected);
     assert_eq!(read_labels(&path).unwrap().counts.not_judged, 2);
 }

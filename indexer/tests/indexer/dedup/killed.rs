@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ocelli_index::Metric;
-use ocelli_indexer::dedup::pairs::DedupOptions;
+use ocelli_indexer::dedup::pairs::{DEFAULT_PHASH_BITS, DedupOptions};
 use ocelli_indexer::silent;
 use ocelli_test_support::cases;
 
@@ -36,7 +36,7 @@ fn child() {
         since: None,
         vectors: vec![part.into()],
         nprobe: 64,
-        phash_bits: 6,
+        phash_bits: DEFAULT_PHASH_BITS,
         tasks: 12,
         threads: 1,
         memory_budget_bytes: 0,
