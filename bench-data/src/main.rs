@@ -89,9 +89,9 @@ struct ListArgs {
 /// Writes photos/*.jpg, groundtruth.json (for `ocelli eval retrieval`), copies.json and
 /// manifest.json into a new folder. Each chosen photo has copies, ten by default: smaller,
 /// compressed, cut, recoloured, with text, turned, mirrored, framed, on a screen, and several of
-/// these at once, each in one of three grades. The photos that are not copied are in the set as well. The folder appears only when it
-/// is complete; one that was made with the same options and photos is reused, any other is left as
-/// it is and is an error.
+/// these at once, each in one of three grades. The photos that are not copied are in the set as
+/// well. The folder appears only when it is complete; one that was made with the same options and
+/// photos is reused, any other is left as it is and is an error.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  ocelli-bench-data copies --photos holiday --originals 20 --out copies"

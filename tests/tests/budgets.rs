@@ -412,7 +412,8 @@ fn pairs_of_a_deduplication_are_sorted_in_files() {
     let summary = fs::read(place.path("free").join("summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
     let pairs = summary["pairs"]["pairs"].as_u64().unwrap();
-    assert!(pairs * 32 > budget << 19, "{pairs} pairs: they would fit");
+    // More than the least memory to sort in.
+    assert!(pairs * 32 > 8 << 20, "{pairs} pairs: they would fit");
     for name in ["pairs.parquet", "summary.json"] {
         let read = |out: &str| Hash::of(&fs::read(place.path(out).join(name)).unwrap());
         assert_eq!(read("bounded"), read("free"), "{name}");

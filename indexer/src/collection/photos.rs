@@ -135,8 +135,8 @@ impl Photos {
         self.state.rows().find(|(_, entry, _)| is_it(entry)).map(|(key, _, _)| key)
     }
 
-    /// Files of the descriptors of all photos, in the order of their numbers. They also have rows of
-    /// photos that changed since, or are gone.
+    /// Files of the descriptors of all photos, in the order of their numbers. They also have rows
+    /// of photos that changed since, or are gone.
     #[must_use]
     pub fn parts(&self) -> Vec<PathBuf> {
         let places = self.state.rows().map(|(.., place)| (place.batch, place.part));

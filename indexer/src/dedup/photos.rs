@@ -54,11 +54,11 @@ impl Places for FolderPlaces {
     }
 }
 
-/// The score from which two photos are an edit of one ([`agree::Agreement::score`]). Of the pairs of
-/// 724 photos of Paris6k and Holidays and 600 copies of 60 of them that reach a cosine of 0.4, 1,224
-/// reach this, or have hashes that differ in 4 bits at most; 98.8 % of these are copies (95 %: 98.0
-/// to 99.3). From 0.5 on it would be 96.1 % of 1,767: shots of a thing from one place, one after the
-/// other, are the rest. docs/dedup.md has the commands.
+/// The score from which two photos are an edit of one ([`agree::Agreement::score`]). Of the pairs
+/// of 724 photos of Paris6k and Holidays and 600 copies of 60 of them that reach a cosine of 0.4,
+/// 1,224 reach this, or have hashes that differ in 4 bits at most; 98.8 % of these are copies (95
+/// %: 98.0 to 99.3). From 0.5 on it would be 96.1 % of 1,767: shots of a thing from one place,
+/// one after the other, are the rest. docs/dedup.md has the commands.
 const COPIES_FROM: f32 = 0.9;
 
 /// Sketches that are kept, by index and key; none of a photo that cannot be looked at.

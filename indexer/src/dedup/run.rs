@@ -58,7 +58,7 @@ impl PhotosAt {
 pub struct After {
     /// Name of what is looked through, for people.
     pub name: String,
-    /// How rows become clusters.
+    /// The way in which rows become clusters.
     pub linkage: Linkage,
     /// The weakest label of a row that may be removed; None: nothing is.
     pub remove: Option<Label>,
@@ -72,7 +72,7 @@ pub struct After {
     pub report: Option<ReportOptions>,
     /// Pairs to judge of each band of scores; 0: none.
     pub sample_per_band: usize,
-    /// Where the photos are.
+    /// The place of the photos.
     pub photos: PhotosAt,
     /// Where the photos of the other index are.
     pub photos_against: PhotosAt,
@@ -102,9 +102,9 @@ impl Default for After {
 /// The options of a deduplication.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// How pairs are found. What it says of the rest is replaced by [`Self::after`].
+    /// The options of the join. Its own `after` is replaced by [`Self::after`].
     pub join: DedupOptions,
-    /// What becomes of them.
+    /// The options of what becomes of the pairs.
     pub after: After,
 }
 

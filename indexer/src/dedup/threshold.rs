@@ -26,7 +26,7 @@ pub struct Measured {
 }
 
 impl Calibrated {
-    /// What was measured.
+    /// A calibration of measured points.
     pub fn new(points: Vec<Measured>) -> Self {
         Self { points }
     }

@@ -40,7 +40,7 @@ impl Block {
         Self { at, values, length }
     }
 
-    /// Whether it says nothing.
+    /// Says whether the block is flat.
     pub fn is_flat(&self) -> bool {
         self.length < FLAT * BLOCK as f32
     }

@@ -16,7 +16,7 @@ const EQUAL: f32 = 0.1;
 pub(super) struct Found {
     /// Blocks that lie in both pictures, and are not flat in both.
     pub blocks: usize,
-    /// Those that agree.
+    /// Blocks that agree.
     pub agreeing: usize,
     /// Mean correlation of those that agree.
     pub correlation: f32,

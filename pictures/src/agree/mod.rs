@@ -48,9 +48,9 @@ const SURE_SHARE: f32 = 0.8;
 const SURE_BLOCKS: usize = 60;
 /// Fewer blocks that are not flat are no evidence.
 const LEAST_BLOCKS: usize = 8;
-// The bounds below were set on 400 copies and 300 pairs of other shots, and then measured on others:
-// `./bench copies 60 --only-verdicts` (600 copies of 15 kinds in three strengths; 2,224 pairs of
-// photos of the same thing of Paris6k, Holidays and UKBench). A copy is called one in 91.7 %: 98 %
+// The bounds below were set on 400 copies and 300 pairs of other shots, and then measured on
+// others: `./bench copies 60 --only-verdicts` (600 copies of 15 kinds in three strengths; 2,224
+// pairs of photos of the same thing of Paris6k, Holidays and UKBench). A copy is called one in 91.7 %: 98 %
 // in the first two strengths, 79 % in the third (JPEG of quality 4 46 %, noise of 40 of 255 36 %,
 // cut, recoloured and small at once 39 %). Another shot is called one in 1.1 %: 25 pairs, most of
 // them of flat or far things from nearly one place. On an idle core of a Zen 5 (the same command,
@@ -81,7 +81,7 @@ const FRAMED: f32 = 1.5;
 pub enum Verdict {
     /// One is an edit of the other, or both are edits of a third.
     Copy,
-    /// They are different pictures, perhaps of one scene.
+    /// The two are different pictures, perhaps of one scene.
     Other,
     /// One of them is flat, or too small: the pictures do not tell.
     NoEvidence,
@@ -90,7 +90,7 @@ pub enum Verdict {
 /// How far two pictures agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// What it means.
+    /// The meaning of the numbers.
     pub verdict: Verdict,
     /// Share of the part that both pictures show which agrees, 0 to 1.
     pub share: f32,
@@ -249,7 +249,7 @@ impl Agreement {
         (COPY_SHARE - less).max(LEAST_SHARE)
     }
 
-    /// What the numbers mean.
+    /// The verdict that the numbers give.
     fn judged(&self) -> Verdict {
         let [a, b] = self.covers;
         // Of the picture that lies in the other: its pixels to one of the other.

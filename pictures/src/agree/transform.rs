@@ -22,7 +22,7 @@ impl Transform {
     /// The map that changes nothing.
     pub const IDENTITY: Self = Self { x: [1.0, 0.0, 0.0], y: [0.0, 1.0, 0.0] };
 
-    /// Where a point goes.
+    /// The image of a point.
     #[must_use]
     pub fn apply(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let of = |row: &[f32; 3]| row[0] * x + row[1] * y + row[2];

@@ -49,8 +49,8 @@ impl Remove {
 #[derive(Args)]
 pub struct DedupArgs {
     /// Pairs are near whose score is at least as good: a cosine or an inner product at least, a
-    /// squared distance at most, as the metric of the index says [default: that of --calibration, or
-    /// 0.4 for the default network]
+    /// squared distance at most, as the metric of the index says [default: that of --calibration,
+    /// or 0.4 for the default network]
     #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "precision")]
     pub threshold: Option<f32>,
     /// The threshold at which this share of the pairs was right, 0 to 1, by --calibration
@@ -86,7 +86,7 @@ pub struct DedupArgs {
     /// Most bits of 64 in which the perceptual hashes of copies differ
     #[arg(long, value_name = "BITS", default_value_t = DEFAULT_PHASH_BITS)]
     pub phash_bits: u8,
-    /// How rows become clusters
+    /// The way in which rows become clusters
     #[arg(long, value_enum, default_value_t)]
     pub linkage: Linkage,
     /// The weakest duplicates that are listed for removal

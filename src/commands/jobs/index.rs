@@ -52,7 +52,7 @@ pub struct IndexArgs {
     pub output: OutputArgs,
 }
 
-/// How photos are encoded.
+/// Flags that say by what photos are encoded.
 #[derive(Args)]
 pub struct EncoderArgs {
     /// Pack of network and model: a file, or `default` [default: that of the index, or `default`]

@@ -90,7 +90,7 @@ impl JoinSummary {
 /// What comes of a deduplication.
 #[derive(Clone, Debug, Serialize)]
 pub struct DedupReport {
-    /// How pairs were found.
+    /// The way in which pairs were found.
     pub join: JoinSummary,
     /// Pairs of rows whose codes were compared; 0 where the plan had been committed before.
     pub compared: u64,

@@ -12,9 +12,9 @@ use crate::{Error, Result};
 
 /// Lists that the rows of a list are compared with, unless another number is asked for.
 pub const DEFAULT_NPROBE: usize = 64;
-/// Most bits of 64 in which the perceptual hashes of copies differ, unless another number is asked
-/// for. Of 400 pairs of photos and copies whose hashes differ in at most 4 bits, 99.75 % were right;
-/// of 456 in at most 8 bits 98.5 %, of 563 in at most 12 bits 94.9 % (docs/dedup.md).
+/// Most bits of 64 in which the perceptual hashes of copies differ, unless another number is
+/// asked for. Of 400 pairs of photos and copies whose hashes differ in at most 4 bits, 99.75 %
+/// were right; of 456 in at most 8 bits 98.5 %, of 563 in at most 12 bits 94.9 % (docs/dedup.md).
 pub const DEFAULT_PHASH_BITS: u8 = 4;
 /// Rows of a task, about, unless a number of tasks is asked for.
 const TASK_ROWS: u64 = 250_000;

@@ -24,7 +24,7 @@ pub struct ApplyOptions {
     pub quarantine: PathBuf,
     /// What happens to a file.
     pub action: Action,
-    /// Whether files are touched. If not, all is looked at and nothing is written.
+    /// Files are touched; else all is looked at and nothing is written.
     pub touch: bool,
 }
 

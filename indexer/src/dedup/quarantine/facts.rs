@@ -14,7 +14,7 @@ use super::names;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// What a file is.
+/// The facts by which a file is known again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     /// The folder without symlinks, and the name.
@@ -41,7 +41,7 @@ pub(super) enum Unfit {
     NotRegular,
     /// It lies outside of the folder that may be touched.
     Outside,
-    /// Its size or its content is another.
+    /// The size or the content is another.
     Changed,
     /// The system does not let it be read.
     Unreadable(io::Error),

@@ -48,7 +48,7 @@ pub(super) struct Take {
     pub kept: Facts,
 }
 
-/// Where an entry stands.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Begun; the files tell how far it came.
@@ -215,7 +215,7 @@ impl Journal {
         self.entries.len()
     }
 
-    /// Where an entry stands.
+    /// The state of an entry.
     pub fn state(&self, number: usize) -> State {
         self.entries.get(number).map_or(State::Back, |entry| entry.1)
     }

@@ -24,7 +24,7 @@ pub struct Removal {
     pub path: PathBuf,
     /// SHA-256 of its content.
     pub sha256: Hash,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// The file that stays.
     #[serde(with = "names")]

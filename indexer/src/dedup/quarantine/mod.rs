@@ -15,10 +15,10 @@
 //! ```
 //!
 //! Each step is in the journal, on disk, before it is done. A process that was killed leaves at
-//! most one step half done; the next [`apply`] or [`undo`] sees from the files how far it came. Within
-//! one file system a file is renamed, so it keeps everything that it has. Across file systems it is
-//! copied with its permissions, times and owner, read again and compared, and only then removed;
-//! extended attributes do not travel.
+//! most one step half done; the next [`apply`] or [`undo`] sees from the files how far it came.
+//! Within one file system a file is renamed, so it keeps everything that it has. Across file
+//! systems it is copied with its permissions, times and owner, read again and compared, and only
+//! then removed; extended attributes do not travel.
 //!
 //! Symlinks are not followed: a path that is one is counted and left alone, as is one whose folder
 //! lies outside of [`ApplyOptions::root`] once symlinks are resolved.

@@ -41,9 +41,9 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// How a file came to its new place.
 pub(super) enum Moved {
-    /// It is there.
+    /// The file is there.
     Done,
-    /// It is where it was.
+    /// The file is where it was.
     Failed(io::Error),
 }
 

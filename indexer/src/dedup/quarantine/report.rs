@@ -12,9 +12,9 @@ const NAMED: usize = 100;
 /// Files, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counted {
-    /// How many.
+    /// Number of files.
     pub files: u64,
-    /// Their sizes together.
+    /// Sum of the sizes of the files.
     pub bytes: u64,
 }
 
@@ -96,7 +96,7 @@ pub struct ApplyReport {
     pub problems: Problems,
 }
 
-/// What [`undo`](super::undo()) did. Every entry of the journal is in one of the counts.
+/// Report of [`undo`](super::undo()). Every entry of the journal is in one of the counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UndoReport {
     /// The quarantine.

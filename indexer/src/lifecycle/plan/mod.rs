@@ -1,4 +1,5 @@
-//! Plans of builds, compactions, trainings and deduplications: made, done task by task, and committed.
+//! Plans of builds, compactions, trainings and deduplications: made, done task by task, and
+//! committed.
 
 mod commit;
 mod compact;
