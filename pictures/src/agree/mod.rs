@@ -50,11 +50,11 @@ const SURE_BLOCKS: usize = 60;
 const LEAST_BLOCKS: usize = 8;
 // The bounds below were set on 400 copies and 300 pairs of other shots, and then measured on
 // others: `./bench copies 60 --only-verdicts` (600 copies of 15 kinds in three strengths; 2,224
-// pairs of photos of the same thing of Paris6k, Holidays and UKBench). A copy is called one in 91.7 %: 98 %
-// in the first two strengths, 79 % in the third (JPEG of quality 4 46 %, noise of 40 of 255 36 %,
-// cut, recoloured and small at once 39 %). Another shot is called one in 1.1 %: 25 pairs, most of
-// them of flat or far things from nearly one place. On an idle core of a Zen 5 (the same command,
-// smaller set) a sketch takes 15 ms and a comparison 9 ms.
+// pairs of photos of the same thing of Paris6k, Holidays and UKBench). A copy is called one in
+// 91.7 %: 98 % in the first two strengths, 79 % in the third (JPEG of quality 4 46 %, noise of 40
+// of 255 36 %, cut, recoloured and small at once 39 %). Another shot is called one in 1.1 %: 25
+// pairs, most of them of flat or far things from nearly one place. On an idle core of a Zen 5 (the
+// same command, smaller set) a sketch takes 15 ms and a comparison 9 ms.
 
 /// A copy agrees in at least this share of the blocks …
 const COPY_SHARE: f32 = 0.8;
