@@ -8,7 +8,7 @@ use ocelli_index::{Generation, key_hash64};
 use ocelli_text::quoted;
 
 use super::source::Source;
-use crate::sort::{SortMemory, Sorted, Sorter};
+use crate::sort::{NumberedRows, SortMemory, Sorter};
 use crate::{Error, Result};
 
 /// The treatment of a row whose key or id an earlier row has.
@@ -101,8 +101,8 @@ impl RowsMeta {
 
 /// Ids and hashes of keys, sorted.
 struct Names {
-    keys: Sorted<2>,
-    ids: Sorted<2>,
+    keys: NumberedRows,
+    ids: NumberedRows,
     ids_given: bool,
     last_id: Option<u64>,
 }
@@ -143,7 +143,7 @@ fn scan(
 
 /// Rows that share the hash of a key, or an id, with another row, ascending. Where the first one
 /// found is to stop the build, none behind it.
-fn twins(sorted: [Sorted<2>; 2], stops: bool, most: Option<usize>) -> Result<Vec<u64>> {
+fn twins(sorted: [NumberedRows; 2], stops: bool, most: Option<usize>) -> Result<Vec<u64>> {
     let mut twins = Vec::new();
     let mut bound = u64::MAX;
     for sorted in sorted {

@@ -36,8 +36,7 @@ pub mod threshold;
 mod files;
 #[cfg(test)]
 mod fixture;
-mod sort;
 
+pub use crate::sort::SortMemory;
 pub use edge::{Edge, Label, RowNumber, ScoredBy};
 pub use resolve::{ResolveOptions, Resolved, resolve};
-pub use sort::SpillMemory;

@@ -19,7 +19,7 @@ use super::output::{
 };
 use super::report::{Pictures, ReportHead, ReportMade, ReportOptions, ReportParts, write_report};
 use super::rows::{Edges, Rows};
-use super::sort::SpillMemory;
+use crate::sort::SortMemory;
 use crate::{Error, ProgressFn, Result};
 
 /// Options of [`resolve`].
@@ -152,10 +152,9 @@ fn make_clusters(
     options: &ResolveOptions,
 ) -> Result<Clusters> {
     let (touched, _) = touched(edges, options.threshold, rows.rows())?;
-    let folder = options.out.clone();
-    let bytes = spill_bytes(options.memory_bytes, touched.len())?;
-    let memory = SpillMemory { bytes, folder };
-    let order = order(rows, touched, &options.keep, &memory)?;
+    let bytes = sort_bytes(options.memory_bytes, touched.len())?;
+    let memory = bytes.map(|bytes| SortMemory { bytes, folder: options.out.clone() });
+    let order = order(rows, touched, &options.keep, memory.as_ref())?;
     let cluster_options = ClusterOptions {
         threshold: options.threshold,
         best_score: options.best_score,
@@ -166,18 +165,18 @@ fn make_clusters(
     cluster(edges, order, &options.known_pairs.distinct, similarity, &cluster_options)
 }
 
-/// What a memory leaves to sort in, beside so many rows that have an edge.
+/// What a memory leaves to sort in, beside so many rows that have an edge; None: no limit.
 ///
 /// # Errors
 /// A memory that is too small, with the smallest that works.
-fn spill_bytes(memory_bytes: usize, rows: usize) -> Result<usize> {
+fn sort_bytes(memory_bytes: usize, rows: usize) -> Result<Option<usize>> {
     const LEAST_BYTES: usize = 4 << 20;
     if memory_bytes == 0 {
-        return Ok(0);
+        return Ok(None);
     }
     let rows_bytes = rows * ROW_BYTES;
     match memory_bytes.checked_sub(rows_bytes) {
-        Some(rest) if rest >= LEAST_BYTES => Ok(rest),
+        Some(rest) if rest >= LEAST_BYTES => Ok(Some(rest)),
         _ => Err(Error::Invalid(format!(
             "memory budget: {} MiB do not hold {rows} rows that are near others; the smallest that \
              works is {} MiB, or a higher threshold",
@@ -198,7 +197,7 @@ fn make_report(
     let table = OutputFile::of(&options.out, &format!("{}.parquet", names::CLUSTERS))?;
     let head = ReportHead {
         name: &options.name,
-        run: table.sha256,
+        run: table.sha256.to_string(),
         rows: parts.rows.rows(),
         threshold: options.threshold,
         files: written.files,

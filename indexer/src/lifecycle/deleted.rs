@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ocelli_index::{NameList, NameRef, Part, key_hash64};
 
 use crate::error::carry;
-use crate::sort::{SortMemory, Sorted, Sorter};
+use crate::sort::{NumberedRows, SortMemory, Sorter};
 use crate::{Error, Result};
 
 /// Rows whose names are read at once: keys may be long.
@@ -40,7 +40,7 @@ fn candidates(
     parts: &[Part],
     names: &NameList,
     memory: Option<&SortMemory>,
-) -> Result<(Sorted<2>, Sorted<2>)> {
+) -> Result<(NumberedRows, NumberedRows)> {
     let share = memory.map(|m| SortMemory { bytes: m.bytes / 4, folder: m.folder.clone() });
     let fits = memory.is_none_or(|m| names.count() * SET_BYTES <= m.bytes as u64 / 2);
     let wanted = if fits { Some(numbers(names)?) } else { None };
@@ -85,7 +85,7 @@ fn numbers(names: &NameList) -> Result<HashSet<(bool, u64)>> {
 
 /// Rows in the order of their numbers, on their way to meet names in the same order.
 struct Ascending {
-    sorted: Sorted<2>,
+    sorted: NumberedRows,
     next: Option<[u64; 2]>,
     /// The rows of the number that was asked for last.
     number: Option<u64>,
@@ -93,7 +93,7 @@ struct Ascending {
 }
 
 impl Ascending {
-    fn new(mut sorted: Sorted<2>) -> Result<Self> {
+    fn new(mut sorted: NumberedRows) -> Result<Self> {
         let next = sorted.next()?;
         Ok(Self { sorted, next, number: None, rows: Vec::new() })
     }

@@ -7,7 +7,7 @@ use super::{ClusterCounts, ClusterOptions, Distinct, Scored};
 use crate::dedup::edge::{Edge, Label};
 use crate::dedup::order::Order;
 use crate::dedup::rows::Edges;
-use crate::dedup::sort::{Entry, Sorter, Stored};
+use crate::sort::{Entry, Sorter, Stored};
 use crate::{Error, Result};
 
 /// An edge of two units, by the ranks of their first rows: each pair of units once, with the best
@@ -52,6 +52,8 @@ impl Ord for Link {
 }
 
 impl Entry for Link {
+    const BYTES: Option<usize> = Some(13);
+
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.later.to_le_bytes());
         out.extend(self.earlier.to_le_bytes());
@@ -69,7 +71,8 @@ impl Entry for Link {
     }
 
     fn held(&self) -> usize {
-        size_of::<Self>()
+        // A vector that grows has as much again.
+        2 * size_of::<Self>()
     }
 }
 
@@ -112,7 +115,7 @@ impl Graph {
             Ok(())
         })?;
         let (unit, file, component) = (unit.finish(), file.finish(), component.finish());
-        let mut sorter = Sorter::new(&options.memory);
+        let mut sorter = Sorter::new(options.memory.clone());
         each(edges, order, options.threshold, &mut |edge, a, b| {
             let (a, b) = (unit[a as usize], unit[b as usize]);
             if a == b || distinct.has(edge.a, edge.b) {
@@ -123,7 +126,10 @@ impl Graph {
         })?;
         let mut last = None;
         let is_first = |link: &Link| last.replace((link.later, link.earlier)) != last;
-        let links = Stored::new(first_of_each(sorter.finish()?, is_first), &options.memory)?;
+        let links = Stored::new(
+            first_of_each(sorter.finish()?.entries(), is_first),
+            options.memory.as_ref(),
+        )?;
         count_components(&component, &mut counts);
         Ok(Self { unit, file, component, links, counts })
     }

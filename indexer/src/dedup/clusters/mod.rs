@@ -38,8 +38,8 @@ use serde::{Deserialize, Serialize};
 use super::edge::{Label, RowNumber};
 use super::order::Order;
 use super::rows::Edges;
-use super::sort::SpillMemory;
-use crate::{Error, Result};
+use crate::Result;
+use crate::sort::SortMemory;
 use graph::Graph;
 use split::Split;
 
@@ -73,8 +73,8 @@ pub struct ClusterOptions {
     pub linkage: Linkage,
     /// The weakest label of a row that may be removed; None: nothing is.
     pub remove: Option<Label>,
-    /// Memory to sort edges.
-    pub memory: SpillMemory,
+    /// Memory to sort edges; None: as much as they need.
+    pub memory: Option<SortMemory>,
 }
 
 /// Score and label of a pair without an edge.
@@ -348,18 +348,5 @@ impl Clusters {
     /// All clusters, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = Cluster> + '_ {
         (0..self.len()).map(|number| self.get(number))
-    }
-}
-
-/// Refuses a threshold that no score can be compared with.
-///
-/// # Errors
-/// [`Error::Invalid`] with the threshold.
-pub fn check_threshold(threshold: f32, least: f32, most: f32) -> Result<()> {
-    match (least..=most).contains(&threshold) {
-        true => Ok(()),
-        false => Err(Error::Invalid(format!(
-            "threshold: expected a score from {least} to {most}, found {threshold}"
-        ))),
     }
 }

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::dedup::edge::RowNumber;
 use crate::dedup::order::Order;
 use crate::dedup::rows::{Facts, Rows};
-use crate::dedup::sort::{Entry, Sorter, SpillMemory};
+use crate::sort::{Entry, SortMemory, Sorter};
 
 /// Rows whose facts are read together.
 const BLOCK_ROWS: usize = 4096;
@@ -32,7 +32,8 @@ impl Entry for Ranked {
     }
 
     fn held(&self) -> usize {
-        size_of::<Self>() + self.key.capacity()
+        // A vector that grows has as much again.
+        2 * (size_of::<Self>() + self.key.capacity())
     }
 }
 
@@ -44,10 +45,10 @@ pub fn order(
     rows: &dyn Rows,
     numbers: Vec<RowNumber>,
     policy: &Policy,
-    memory: &SpillMemory,
+    memory: Option<&SortMemory>,
 ) -> Result<Order> {
     let columns = policy.columns(rows.schema())?;
-    let mut sorter = Sorter::new(memory);
+    let mut sorter = Sorter::new(memory.cloned());
     let (mut old, mut at) = (0, 0u32);
     for block in numbers.chunks(BLOCK_ROWS) {
         for (&row, facts) in block.iter().zip(rows.facts(block, &columns)?) {
@@ -59,7 +60,7 @@ pub fn order(
         }
     }
     let mut by_rank = Vec::with_capacity(numbers.len());
-    for ranked in sorter.finish()? {
+    for ranked in sorter.finish()?.entries() {
         by_rank.push(ranked?.at);
     }
     Order::new(numbers, by_rank, old)

@@ -6,11 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dedup::fixture::Table;
 use crate::dedup::rows::{Facts, Rows};
-use crate::dedup::sort::SpillMemory;
-
-fn memory() -> SpillMemory {
-    SpillMemory { bytes: 0, folder: std::env::temp_dir() }
-}
+use crate::sort::SortMemory;
 
 fn policy(rules: &[&str]) -> Policy {
     Policy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect()).unwrap()
@@ -19,7 +15,7 @@ fn policy(rules: &[&str]) -> Policy {
 /// Ids of the rows, in the order of the policy.
 fn ids(table: &Table, rules: &[&str]) -> Vec<u64> {
     let numbers = (0..table.rows()).collect();
-    let order = order(table, numbers, &policy(rules), &memory()).unwrap();
+    let order = order(table, numbers, &policy(rules), None).unwrap();
     (0..table.facts.len() as u32).map(|rank| table.facts[order.row(rank) as usize].id).collect()
 }
 
@@ -221,9 +217,10 @@ proptest! {
                 slowly(&table, &rules, a, b)
             });
             for bytes in [0, 512] {
-                let memory = SpillMemory { bytes, ..memory() };
+                let folder = std::env::temp_dir();
+                let memory = (bytes > 0).then_some(SortMemory { bytes, folder });
                 let numbers = (0..table.rows()).collect();
-                let order = order(&table, numbers, &policy(&rules), &memory).unwrap();
+                let order = order(&table, numbers, &policy(&rules), memory.as_ref()).unwrap();
                 let found: Vec<u64> = (0..order.len() as u32).map(|r| order.row(r)).collect();
                 prop_assert_eq!(&found, &expected);
             }

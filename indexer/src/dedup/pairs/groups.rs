@@ -47,7 +47,7 @@ pub(super) struct Groups {
     /// Of each shard, the ordinals that another row stands for.
     pub(super) left_out: Vec<RoaringBitmap>,
     /// The edges from the rows that stand for others to these.
-    pub(super) edges: Sorter<WORDS>,
+    pub(super) edges: Sorter<[u64; WORDS]>,
     pub(super) counts: GroupCounts,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Grouping<'a> {
 
     /// Groups of one hash in a column; returns how many rows were left out.
     fn by_hash(&mut self, column: &str, label: Label) -> Result<u64> {
-        let mut sorter = Sorter::<3>::new(self.memory.clone());
+        let mut sorter = Sorter::<[u64; 3]>::new(self.memory.clone());
         for (shard, of_shard) in (0u32..).zip(self.rows().all().shards()) {
             let Some(columns) = of_shard.columns() else { continue };
             let Some(number) = columns.column(column) else { continue };
@@ -168,7 +168,7 @@ impl<'a> Grouping<'a> {
 
     /// Groups of what scores are computed from, of more than [`MOST_COMPARED`] rows.
     fn by_code(&mut self) -> Result<u64> {
-        let mut sorter = Sorter::<3>::new(self.memory.clone());
+        let mut sorter = Sorter::<[u64; 3]>::new(self.memory.clone());
         for (shard, of_shard) in (0u32..).zip(self.rows().all().shards()) {
             crate::error::carry(|keep| {
                 of_shard.each_code(|ordinal, list, code, fine| {
@@ -188,7 +188,7 @@ impl<'a> Grouping<'a> {
             of_shard.file().release();
         }
         // Of rows of one code, those of one vector.
-        let mut alike = Sorter::<3>::new(self.memory.clone());
+        let mut alike = Sorter::<[u64; 3]>::new(self.memory.clone());
         let mut batch: Vec<(u64, RowNumber)> = Vec::new();
         each_in_group(sorter.finish()?, MOST_COMPARED, |first, other| {
             batch.push((first, other));
@@ -218,7 +218,11 @@ impl<'a> Grouping<'a> {
     }
 
     /// Hands on rows of large groups with hashes of their group and of their vector.
-    fn by_vector(&self, batch: &mut Vec<(u64, RowNumber)>, alike: &mut Sorter<3>) -> Result<()> {
+    fn by_vector(
+        &self,
+        batch: &mut Vec<(u64, RowNumber)>,
+        alike: &mut Sorter<[u64; 3]>,
+    ) -> Result<()> {
         let mut numbers: Vec<RowNumber> = batch.iter().map(|&(_, row)| row & !NEW).collect();
         numbers.sort_unstable();
         let (mut slots, mut x) = (Vec::new(), Vec::new());
@@ -274,7 +278,7 @@ fn first_words(hash: &[u8; 32]) -> [u64; 2] {
 /// Hands out the first row of each group and each row of it: all but the first where `most` is 1;
 /// else all rows, the first included, of groups of more than `most` rows.
 fn each_in_group(
-    mut sorted: Sorted<3>,
+    mut sorted: Sorted<[u64; 3]>,
     most: usize,
     mut take: impl FnMut(u64, u64) -> Result<()>,
 ) -> Result<()> {
@@ -308,27 +312,20 @@ mod tests {
 
     #[test]
     fn rows_of_groups_are_handed_out() {
-        let mut sorter = Sorter::<3>::new(None);
-        for row in [[7, 7, 3], [1, 0, 9], [1, 0, 2], [1, 1, 4], [1, 0, 5], [7, 7, 8]] {
-            sorter.push(row).unwrap();
-        }
-        let mut found = Vec::new();
-        let mut keep = |first, row| {
-            found.push((first, row));
-            Ok(())
+        let found = |most| {
+            let mut sorter = Sorter::<[u64; 3]>::new(None);
+            for row in [[7, 7, 3], [1, 0, 9], [1, 0, 2], [1, 1, 4], [1, 0, 5], [7, 7, 8]] {
+                sorter.push(row).unwrap();
+            }
+            let mut found = Vec::new();
+            let keep = |first, row| {
+                found.push((first, row));
+                Ok(())
+            };
+            each_in_group(sorter.finish().unwrap(), most, keep).unwrap();
+            found
         };
-        each_in_group(sorter.finish().unwrap(), 1, &mut keep).unwrap();
-        assert_eq!(found, [(2, 5), (2, 9), (3, 8)]);
-        let mut sorter = Sorter::<3>::new(None);
-        for row in [[7, 7, 3], [1, 0, 9], [1, 0, 2], [1, 1, 4], [1, 0, 5], [7, 7, 8]] {
-            sorter.push(row).unwrap();
-        }
-        let mut found = Vec::new();
-        let mut keep = |first, row| {
-            found.push((first, row));
-            Ok(())
-        };
-        each_in_group(sorter.finish().unwrap(), 2, &mut keep).unwrap();
-        assert_eq!(found, [(2, 2), (2, 5), (2, 9)]);
+        assert_eq!(found(1), [(2, 5), (2, 9), (3, 8)]);
+        assert_eq!(found(2), [(2, 2), (2, 5), (2, 9)]);
     }
 }

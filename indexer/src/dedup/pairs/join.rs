@@ -68,7 +68,7 @@ impl Join<'_> {
         &self,
         lists: Range<u32>,
         pool: &rayon::ThreadPool,
-        edges: &Mutex<Sorter<WORDS>>,
+        edges: &Mutex<Sorter<[u64; WORDS]>>,
         progress: ProgressFn<'_>,
     ) -> Result<Counts> {
         let (total, done) = (lists.len() as u64, Mutex::new(0));
@@ -98,7 +98,7 @@ impl Join<'_> {
         &self,
         list: u32,
         worker: &mut Worker,
-        edges: &Mutex<Sorter<WORDS>>,
+        edges: &Mutex<Sorter<[u64; WORDS]>>,
         counts: &mut Counts,
     ) -> Result<()> {
         let rows = self.scorer.rows;
@@ -127,7 +127,7 @@ impl Join<'_> {
         &self,
         found: &mut Vec<Pair>,
         worker: &mut Worker,
-        edges: &Mutex<Sorter<WORDS>>,
+        edges: &Mutex<Sorter<[u64; WORDS]>>,
         counts: &mut Counts,
     ) -> Result<()> {
         let rows = self.scorer.rows;
@@ -149,7 +149,7 @@ impl Join<'_> {
     fn flush(
         &self,
         worker: &mut Worker,
-        edges: &Mutex<Sorter<WORDS>>,
+        edges: &Mutex<Sorter<[u64; WORDS]>>,
         counts: &mut Counts,
     ) -> Result<()> {
         let Worker { pairs, scored, buffers, .. } = worker;

@@ -85,7 +85,7 @@ pub(super) fn write_places(
 ) -> Result<(Hash, VectorCounts)> {
     let sources: Vec<Source<'_>> = sources.iter().map(OpenSource::source).collect();
     let mut counts = VectorCounts::default();
-    let mut sorter = Sorter::<2>::new(memory);
+    let mut sorter = Sorter::<[u64; 2]>::new(memory);
     for (number, index) in rows.indexes().iter().enumerate() {
         let names = Named::new(index, &sources, rows.indexes().len() == 1)?;
         let first = rows.first_of(number);

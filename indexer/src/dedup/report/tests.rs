@@ -14,7 +14,6 @@ use crate::dedup::edge::{Edge, Label};
 use crate::dedup::fixture::{Table, edge};
 use crate::dedup::order::{Order, touched};
 use crate::dedup::rows::Facts;
-use crate::dedup::sort::SpillMemory;
 use crate::silent;
 
 /// Pictures that are drawn: one for each group, and a little brighter for each copy. Every tenth
@@ -72,10 +71,14 @@ fn made(table: &Table, edges: &dyn Edges, path: &Path, options: &ReportOptions) 
     let (touched, _) = touched(edges, threshold, table.facts.len() as u64).unwrap();
     let by_rank = (0..touched.len() as u32).collect();
     let order = Order::new(touched, by_rank, 0).unwrap();
-    let memory = SpillMemory { bytes: 0, folder: std::env::temp_dir() };
     let remove = Some(Label::Copy);
-    let cluster_options =
-        ClusterOptions { threshold, best_score: 1.0, linkage: Linkage::Leader, remove, memory };
+    let cluster_options = ClusterOptions {
+        threshold,
+        best_score: 1.0,
+        linkage: Linkage::Leader,
+        remove,
+        memory: None,
+    };
     let clusters =
         cluster(edges, order, &Distinct::default(), &mut NothingKnown, &cluster_options).unwrap();
     let freed: Vec<u64> = (0..clusters.len()).map(|n| u64::from(n) % 977 * 10_000).collect();
