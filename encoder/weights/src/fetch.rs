@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocelli_index::Hasher;
+use ocelli_index::Hash;
 use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 use ureq::ResponseExt;
 use ureq::http::{Response, StatusCode, header};
@@ -394,13 +394,6 @@ fn look(path: &Path) -> Result<String> {
 /// SHA-256 in hexadecimal.
 fn digest(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path, "read"))?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0u8; BUFFER_BYTES];
-    loop {
-        let read = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
-        match buffer.get(..read) {
-            Some(data) if read > 0 => hasher.update(data),
-            _ => return Ok(hasher.finish().to_string()),
-        };
-    }
+    let found = Hash::of_reader(&mut file).map_err(Error::io(path, "read"))?;
+    Ok(found.to_string())
 }

@@ -1,10 +1,14 @@
 //! SHA-256, the one hash by which specs, models and shards are known.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A SHA-256 digest. Its text is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,13 +22,29 @@ impl Hash {
         h.finish()
     }
 
+    /// The digest of all that `from` gives.
+    ///
+    /// # Errors
+    /// Those of `from`.
+    pub fn of_reader(from: &mut impl Read) -> io::Result<Self> {
+        let (mut hasher, mut piece) = (Hasher::new(), vec![0; PIECE_BYTES]);
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(read) => hasher.update(&piece[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The digest itself.
     pub fn bytes(&self) -> [u8; 32] {
         self.0
     }
 
     /// A digest from its bytes.
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

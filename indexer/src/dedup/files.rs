@@ -59,7 +59,7 @@ pub(super) fn look(facts: &Facts) -> Result<Found, Unfit> {
     if !file.is_file() {
         return Err(Unfit::Missing);
     }
-    if has_changed(facts, &file) {
+    if !is_as_it_was(facts.bytes, facts.modified_ms, &file) {
         return Err(Unfit::Changed);
     }
     let place = if is_symlink { fs::canonicalize(path).ok() } else { place_of(path) };
@@ -72,10 +72,11 @@ pub(super) fn look(facts: &Facts) -> Result<Found, Unfit> {
     })
 }
 
-fn has_changed(facts: &Facts, file: &Metadata) -> bool {
-    let bytes = facts.bytes.is_some_and(|bytes| bytes != file.len());
-    let time = facts.modified_ms.zip(modified_ms(file)).is_some_and(|(then, now)| then != now);
-    bytes || time
+/// Whether a file has the size and the time of change (in milliseconds since 1970) that were
+/// encoded, as far as they are known.
+pub(super) fn is_as_it_was(bytes: Option<u64>, modified: Option<i64>, file: &Metadata) -> bool {
+    let same_size = bytes.is_none_or(|bytes| bytes == file.len());
+    same_size && modified.zip(modified_ms(file)).is_none_or(|(then, now)| then == now)
 }
 
 /// The path with its folder without symlinks.

@@ -1,16 +1,16 @@
 //! The second opinion of the photos themselves: how far two of them agree.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use ocelli_pictures::Resizer;
 use ocelli_pictures::agree::{self, Sketch, Verdict, agree};
-use ocelli_pictures::photos::modified_ms;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
+use super::files::is_as_it_was;
 use super::index_rows::Places;
 use super::pairs::{Look, Question, SecondOpinion, Side};
 use crate::collection::Photos;
@@ -98,7 +98,8 @@ impl<'a> PhotoOpinion<'a> {
 
     fn look(&self, side: &Side) -> Option<Sketch> {
         let path = self.places.path(side.index, &side.key)?;
-        if !is_as_it_was(&path, side) {
+        let file = fs::metadata(&path).ok().filter(Metadata::is_file)?;
+        if !is_as_it_was(side.bytes, side.modified_ms, &file) {
             return None;
         }
         let photo = photo_file::decoded(&path).ok()?;
@@ -122,15 +123,6 @@ impl<'a> PhotoOpinion<'a> {
             Verdict::Copy | Verdict::Other => Look::Agreement(found.score()),
         })
     }
-}
-
-/// Whether the file of a photo has the size and the time of change that were encoded, as far as
-/// they are known.
-fn is_as_it_was(path: &Path, side: &Side) -> bool {
-    let Ok(file) = fs::metadata(path) else { return false };
-    let same_size = side.bytes.is_none_or(|bytes| bytes == file.len());
-    let times = side.modified_ms.zip(modified_ms(&file));
-    file.is_file() && same_size && times.is_none_or(|(then, now)| then == now)
 }
 
 impl SecondOpinion for PhotoOpinion<'_> {

@@ -1,16 +1,12 @@
 //! Lines of tables and lists.
 
-use std::path::{Path, PathBuf};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use parquet::data_type::ByteArray;
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::sink::Line;
 use crate::Result;
 use crate::dedup::edge::{Label, ScoredBy};
+use crate::dedup::quarantine::Removal;
 use crate::parquet_out::{Column, Table};
 
 /// A pair of rows that the join reported.
@@ -83,36 +79,15 @@ pub struct StatLine {
 /// A file of a duplicate, and the file that stays.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileLine {
-    /// The file that may go: its folder without symlinks, and its name. A name that is not UTF-8 is
-    /// `{"base64": …}`.
-    #[serde(serialize_with = "path")]
-    pub path: PathBuf,
-    /// SHA-256 of the file when it was encoded.
-    pub sha256: String,
-    /// Size of the file.
-    pub bytes: u64,
-    /// The file that stays.
-    #[serde(serialize_with = "path")]
-    pub kept: PathBuf,
-    /// SHA-256 of the file that stays.
-    pub kept_sha256: String,
+    /// The file that may go, and the one that stays. Folders are without symlinks.
+    #[serde(flatten)]
+    pub removal: Removal,
     /// Id of the row.
     pub id: u64,
     /// Id of the row that stays.
     pub kept_id: u64,
     /// Number of the cluster.
     pub cluster: u32,
-}
-
-fn path<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    match path.to_str() {
-        Some(text) => serializer.serialize_str(text),
-        None => {
-            let mut map = serializer.serialize_map(Some(1))?;
-            map.serialize_entry("base64", &STANDARD.encode(path.as_os_str().as_encoded_bytes()))?;
-            map.end()
-        }
-    }
 }
 
 fn text(text: &str) -> ByteArray {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ocelli_index::Hash;
 use ocelli_index::container::AtomicFile;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ use super::sink::{Sink, put_json};
 use super::{TableForm, names};
 use crate::dedup::clusters::{Clusters, Member};
 use crate::dedup::files::Unfit;
+use crate::dedup::quarantine::Removal;
 use crate::dedup::rows::{Facts, Rows, facts_of};
 use crate::{Progress, ProgressFn, Result};
 
@@ -211,17 +213,17 @@ impl Writer<'_> {
             self.ids.append(format!("{}\n", own.id).as_bytes())?;
         }
         let Fate::Listed(found, stays) = fate else { return Ok(()) };
-        let hash = |facts: &Facts| facts.sha256.map_or_else(String::new, hex);
-        let line = FileLine {
+        // Without both hashes it would not be listed.
+        let (Some(sha256), Some(kept_sha256)) = (own.sha256, kept.sha256) else { return Ok(()) };
+        let removal = Removal {
             path: found.place,
-            sha256: hash(own),
+            sha256: Hash::from_bytes(sha256),
             bytes: found.bytes,
             kept: stays.place,
-            kept_sha256: hash(kept),
-            id: own.id,
-            kept_id: kept.id,
-            cluster: passing.number,
+            kept_sha256: Hash::from_bytes(kept_sha256),
         };
+        let (id, kept_id, cluster) = (own.id, kept.id, passing.number);
+        let line = FileLine { removal, id, kept_id, cluster };
         put_json(&mut self.files, &self.path, &line)
     }
 
@@ -247,9 +249,4 @@ impl Passing {
         let representative = representative.map_or(0, |facts| facts.id);
         Self { number, representative, duplicates: 0, files: Files::default() }
     }
-}
-
-/// Hexadecimal digits.
-fn hex(bytes: [u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,11 +1,10 @@
 //! The summary of a run.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _};
 use std::path::Path;
 
+use ocelli_index::Hash;
 use ocelli_index::container::write_atomically;
-use ocelli_index::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,9 +20,6 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// Name of the summary.
 pub const SUMMARY: &str = "summary.json";
-
-/// Bytes that are read at once.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// All that is known of a run. The same rows, pairs and parameters give the same bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -62,7 +58,7 @@ pub struct OutputFile {
     /// Size of the file.
     pub bytes: u64,
     /// SHA-256 of the file.
-    pub sha256: String,
+    pub sha256: Hash,
 }
 
 impl OutputFile {
@@ -72,22 +68,10 @@ impl OutputFile {
     /// A file that cannot be read.
     pub fn of(out: &Path, name: &str) -> Result<Self> {
         let path = out.join(name);
-        let mut file = BufReader::with_capacity(
-            CHUNK_BYTES,
-            File::open(&path).map_err(Error::io("open", &path))?,
-        );
-        let (mut hasher, mut bytes) = (Hasher::new(), 0);
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = file.read(&mut chunk).map_err(Error::io("read", &path))?;
-            if read == 0 {
-                break;
-            }
-            bytes += read as u64;
-            hasher.update(&chunk[..read]);
-        }
-        let sha256: Hash = hasher.finish();
-        Ok(Self { name: name.to_owned(), bytes, sha256: sha256.to_string() })
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let bytes = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let sha256 = Hash::of_reader(&mut file).map_err(Error::io("read", &path))?;
+        Ok(Self { name: name.to_owned(), bytes, sha256 })
     }
 }
 

@@ -252,8 +252,11 @@ fn large_clusters_and_small_ones() {
                 .iter()
                 .all(|line| line["keep"].as_bool().unwrap() == line["duplicate_of"].is_null())
         );
-        let files: Vec<(String, String)> =
-            found.outputs.into_iter().map(|output| (output.name, output.sha256)).collect();
+        let files: Vec<(String, String)> = found
+            .outputs
+            .into_iter()
+            .map(|output| (output.name, output.sha256.to_string()))
+            .collect();
         assert_eq!(*before.get_or_insert(files.clone()), files);
     }
     let folder = tempfile::tempdir().unwrap();

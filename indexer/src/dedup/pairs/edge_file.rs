@@ -90,7 +90,7 @@ pub(super) fn write(
 ///
 /// # Errors
 /// As [`write`].
-pub(super) fn write_sorted(path: &Path, sorter: Sorter<WORDS>) -> Result<EdgeFacts> {
+pub(super) fn write_sorted(path: &Path, sorter: Sorter<[u64; WORDS]>) -> Result<EdgeFacts> {
     let mut sorted = sorter.finish()?;
     write(path, || sorted.next())
 }
@@ -101,15 +101,7 @@ pub(super) fn write_sorted(path: &Path, sorter: Sorter<WORDS>) -> Result<EdgeFac
 /// A file that is not there, or has other content.
 pub(super) fn require_hash(path: &Path, expected: &Hash) -> Result<()> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let (mut hasher, mut bytes) = (Hasher::new(), vec![0; BUFFER_BYTES]);
-    loop {
-        let len = file.read(&mut bytes).map_err(Error::io("read", path))?;
-        if len == 0 {
-            break;
-        }
-        hasher.update(&bytes[..len]);
-    }
-    let found = hasher.finish();
+    let found = Hash::of_reader(&mut file).map_err(Error::io("read", path))?;
     if found == *expected {
         return Ok(());
     }
@@ -128,7 +120,7 @@ pub struct Edges {
 enum Merged {
     Files(Vec<(PathBuf, BufReader<File>, Option<[u64; WORDS]>)>),
     /// Of more files than may be open at once.
-    Sorted(Box<crate::sort::Sorted<WORDS>>),
+    Sorted(Box<crate::sort::Sorted<[u64; WORDS]>>),
 }
 
 impl Edges {

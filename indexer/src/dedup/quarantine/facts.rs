@@ -1,18 +1,15 @@
 //! What a file is right now: looked at through an open file, and never through a symlink.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{Hash, Hasher};
+use ocelli_index::Hash;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::names;
-
-/// Bytes that are read at once.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// The facts by which a file is known again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,19 +109,6 @@ pub(super) fn open(path: &Path) -> Result<(File, Metadata), Unfit> {
     if found.is_file() { Ok((file, found)) } else { Err(Unfit::NotRegular) }
 }
 
-/// SHA-256 of all that is in a file from where it is read.
-pub(super) fn hash(file: &mut File) -> io::Result<Hash> {
-    let (mut hasher, mut chunk) = (Hasher::new(), vec![0; CHUNK_BYTES]);
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(read) => hasher.update(&chunk[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// Reads a file and says what it is, if it has this content.
 pub(super) fn prove(path: &Path, bytes: Option<u64>, sha256: &Hash) -> Result<Facts, Unfit> {
     let path = without_links(path)?;
@@ -132,7 +116,7 @@ pub(super) fn prove(path: &Path, bytes: Option<u64>, sha256: &Hash) -> Result<Fa
     if bytes.is_some_and(|bytes| bytes != found.len()) {
         return Err(Unfit::Changed);
     }
-    if hash(&mut file)? != *sha256 {
+    if Hash::of_reader(&mut file)? != *sha256 {
         return Err(Unfit::Changed);
     }
     let facts = Facts::of(path, &found);

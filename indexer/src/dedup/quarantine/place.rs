@@ -11,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::Steps;
-use super::facts::{Facts, hash};
+use super::facts::Facts;
 use crate::Result;
 
 /// Brings the names in a folder to disk.
@@ -114,7 +114,7 @@ fn copy_new(file: &Facts, to: &Path, sha256: &Hash) -> io::Result<()> {
     io::copy(&mut from, &mut copy)?;
     let _ = fchown(&copy, Some(found.uid()), Some(found.gid()));
     finish(&copy, file)?;
-    if hash(&mut File::open(to)?)? != *sha256 {
+    if Hash::of_reader(&mut File::open(to)?)? != *sha256 {
         return Err(io::Error::other("the copy is not what was copied"));
     }
     Ok(())

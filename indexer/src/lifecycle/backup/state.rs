@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_index::{
-    ERASED, Error as IndexError, FileTrouble, Generation, Hash, Hasher, IndexDir, LocalStorage,
-    Storage, object_names,
+    ERASED, Error as IndexError, FileTrouble, Generation, Hash, IndexDir, LocalStorage, Storage,
+    object_names,
 };
 
 use super::BackupFile;
@@ -325,12 +324,5 @@ pub(super) fn is_gone(error: &IndexError) -> bool {
 /// SHA-256 of a file.
 pub(super) fn digest(path: &Path) -> Result<Hash> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let (mut hasher, mut piece) = (Hasher::new(), vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut piece).map_err(Error::io("read", path))?;
-        if read == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(&piece[..read]);
-    }
+    Hash::of_reader(&mut file).map_err(Error::io("read", path))
 }
