@@ -86,8 +86,8 @@ def deduplicated(a, index, part, folder):
     if took.code != 0:
         raise SystemExit("bench: ocelli dedup failed")
     report = json.loads(took.printed.strip().splitlines()[-1])
-    table = parquet.read_table(out / "pairs.parquet", columns=["a_id", "b_id"])
-    pairs = np.stack([table["a_id"].to_numpy(), table["b_id"].to_numpy()], 1)
+    table = parquet.read_table(out / "pairs.parquet", columns=["id_a", "id_b"])
+    pairs = np.stack([table["id_a"].to_numpy(), table["id_b"].to_numpy()], 1)
     return took, report, pairs
 
 
@@ -142,7 +142,7 @@ def measured(a, base, times):
     folder = a.out / f"dedup-{times}"
     index, part, raw = built(a, base, folder, times)
     took, report, pairs = deduplicated(a, index, part, folder)
-    n = report["rows"]
+    n = report["join"]["rows"]
     x = np.memmap(raw, np.uint8, "r", offset=8, shape=(n, base.shape[1]))
     # Half of the sample has copies.
     rng = np.random.default_rng(5)
@@ -160,7 +160,7 @@ def measured(a, base, times):
     say(
         f"  {n:,} rows: ocelli {took.wall_s:.1f} s ({n / took.wall_s:,.0f} rows/s, "
         f"{took.peak_bytes / 2**30:.2f} GiB, {report['compared']:,} pairs of codes, "
-        f"{report['candidates']:,} scored, {report['pairs']:,} pairs), recall {recall:.4f}; "
+        f"{report['join']['candidates']:,} scored, {report['pairs']['pairs']:,} pairs), recall {recall:.4f}; "
         f"FAISS {peer_s:.0f} s by {len(sample):,} queries at radius {radius:.0f}, recall "
         f"{peer_recall:.4f}: {peer_s / took.wall_s:.1f} x"
     )

@@ -109,21 +109,6 @@ impl Snapshot {
         Ok(JoinPlan::new(nlist, pairs, false))
     }
 
-    /// The `nprobe` lists that are nearest to a list, itself first.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    ///
-    /// # Panics
-    /// If there is no such list.
-    pub fn lists_near(&self, list: u32, nprobe: usize) -> Result<Vec<u32>> {
-        let centroid = self.model.as_query(self.model.centroid(list).to_vec());
-        let near = self.model.probe(&centroid, nprobe.clamp(1, self.model.parts().nlist));
-        self.model.intact()?;
-        let others = near.into_iter().map(|(other, _)| other).filter(|&other| other != list);
-        Ok(std::iter::once(list).chain(others).collect())
-    }
-
     /// Appends to `pairs` those of rows of `list` with the rows that the plan compares them with:
     /// every pair whose score is at least as good as the `threshold` of its first row. Rows whose
     /// threshold is `None` are not compared from their side. Deleted rows are in no pair.

@@ -5,12 +5,15 @@
 //! those of pairs that the user knows to be distinct, do not count. An old unit never joins
 //! another one.
 //!
-//! * [`Linkage::Leader`]: the components are found by union-find. The first unit of a component
-//!   represents it; each other unit must be within the threshold of it, by its edge or, where there
-//!   is none, by a [`Similarity`] that is asked for. What is not is split off by leader clustering,
-//!   in the order: a unit joins the first leader with which it has an edge; else the first leader
-//!   of a unit with which it has an edge, if the similarity that is asked for is within the
-//!   threshold; else it is a leader itself.
+//! * [`Linkage::Leader`]: at first groups of copies are made, so that no copy is hidden by what is
+//!   merely near: in the order, a unit joins the first leader of a group with which it has the edge
+//!   of a copy; else the first leader of the group of such a unit, if that turns out to be its copy
+//!   when a [`Similarity`] is asked for. Then the components are found by union-find. The first
+//!   unit of a component represents each group whose units are all within the threshold of it, by
+//!   their edges or by what is asked for. What is not is split off by leader clustering of the
+//!   groups, in the order: a group joins the first leader with which its first unit has an edge;
+//!   else the first leader of a unit with which that has an edge, if it is within the threshold;
+//!   but only if all others of the group are, too. Else it is a cluster itself.
 //! * [`Linkage::Components`]: the components as they are.
 //! * [`Linkage::Complete`]: in the order, a unit joins the first cluster with each unit of which it
 //!   is within the threshold. Where it has edges with at least half of a cluster's units, the rest
@@ -18,14 +21,16 @@
 //!
 //! So the work and the questions are linear in the edges, a star of any size included.
 //!
-//! In a cluster a row is a *duplicate* of its representative if their label is one of those that
-//! may be removed and their similarity is within the threshold. Of what is left, a row is a
-//! duplicate of the first kept row of the cluster with which it has such an edge. Old rows are
-//! duplicates of nothing.
+//! In a cluster a row is a *duplicate* of its representative, or of the first of its group of
+//! copies, if their label is one of those that may be removed and their similarity is within the
+//! threshold. Of what is left, a row is a duplicate of the first kept row of the cluster with which
+//! it has such an edge. Old rows are duplicates of nothing, and of two rows that the user knows to
+//! be distinct at most one goes for a third.
 //!
 //! Nothing depends on the order of the edges, on threads, or on the memory. Memory is [`ROW_BYTES`]
 //! for each row that has an edge; edges are sorted in a budget of their own.
 
+mod copies;
 mod graph;
 mod split;
 #[cfg(test)]
@@ -44,7 +49,7 @@ use graph::Graph;
 use split::Split;
 
 /// Memory for each row that has an edge, while clusters are made; with what [`Order`] has.
-pub const ROW_BYTES: usize = 72;
+pub const ROW_BYTES: usize = 90;
 
 /// No number.
 const NONE: u32 = u32::MAX;
@@ -105,29 +110,25 @@ impl Similarity for NothingKnown {
     }
 }
 
-/// Pairs of rows that the user knows to be no duplicates. 16 bytes a pair and 8 a row.
+/// Pairs of rows that the user knows to be no duplicates. 32 bytes a pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distinct {
+    /// Each pair in both orders, ascending.
     pairs: Vec<(RowNumber, RowNumber)>,
-    rows: Vec<RowNumber>,
 }
 
 impl Distinct {
     /// The pairs, each in any order.
     pub fn new(pairs: impl IntoIterator<Item = (RowNumber, RowNumber)>) -> Self {
-        let sorted = |(a, b): (RowNumber, RowNumber)| (a.min(b), a.max(b));
-        let mut pairs: Vec<_> = pairs.into_iter().map(sorted).collect();
+        let mut pairs: Vec<_> = pairs.into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect();
         pairs.sort_unstable();
         pairs.dedup();
-        let mut rows: Vec<RowNumber> = pairs.iter().flat_map(|&(a, b)| [a, b]).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        Self { pairs, rows }
+        Self { pairs }
     }
 
     /// Number of pairs.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.pairs.len() / 2
     }
 
     /// Whether there is no pair.
@@ -137,12 +138,18 @@ impl Distinct {
 
     /// Whether the two rows are known to be no duplicates.
     pub fn has(&self, a: RowNumber, b: RowNumber) -> bool {
-        self.pairs.binary_search(&(a.min(b), a.max(b))).is_ok()
+        self.pairs.binary_search(&(a, b)).is_ok()
+    }
+
+    /// The rows that are known to be no duplicates of a row.
+    pub fn others(&self, row: RowNumber) -> impl Iterator<Item = RowNumber> + '_ {
+        let start = self.pairs.partition_point(|&(a, _)| a < row);
+        self.pairs[start..].iter().take_while(move |&&(a, _)| a == row).map(|&(_, b)| b)
     }
 
     /// Whether a row is in one of the pairs.
     pub fn names(&self, row: RowNumber) -> bool {
-        self.rows.binary_search(&row).is_ok()
+        self.others(row).next().is_some()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The leader of each row, and what it is a duplicate of.
 
+use super::copies::Copies;
 use super::graph::{Graph, Link};
 use super::{ClusterOptions, Distinct, Linkage, NONE, Scored, Similarity};
 use crate::Result;
@@ -7,7 +8,7 @@ use crate::dedup::edge::{Label, RowNumber};
 use crate::dedup::order::Order;
 
 /// Pairs whose similarity is asked for at once.
-const ASKED: usize = 4096;
+pub(super) const ASKED: usize = 4096;
 
 /// What each row has, by rank.
 #[derive(Debug)]
@@ -45,15 +46,13 @@ impl Split {
             asked: 0,
         };
         let mut run = Run { graph, order, distinct, similarity, options, split: &mut split };
+        let mut copies = Copies::default();
         match options.linkage {
-            Linkage::Components => run.join_components(true)?,
-            Linkage::Leader => {
-                run.join_components(false)?;
-                run.join_leaders()?;
-            }
+            Linkage::Components => run.join_components()?,
+            Linkage::Leader => copies = run.join_leaders()?,
             Linkage::Complete => run.join_complete()?,
         }
-        run.find_duplicates()?;
+        run.find_duplicates(&copies)?;
         run.spread();
         Ok(split)
     }
@@ -63,38 +62,45 @@ impl Split {
         Label::ALL.get(usize::from(self.labels[rank as usize])).copied()
     }
 
-    fn set(&mut self, rank: u32, scored: Scored) {
+    pub(super) fn set(&mut self, rank: u32, scored: Scored) {
         self.similarity[rank as usize] = scored.score;
         self.labels[rank as usize] = scored.label as u8;
     }
 
-    fn join(&mut self, rank: u32, leader: u32, scored: Scored) {
+    pub(super) fn join(&mut self, rank: u32, leader: u32, scored: Scored) {
         self.leader[rank as usize] = leader;
         self.set(rank, scored);
     }
 
-    fn leads(&self, rank: u32) -> bool {
+    /// Makes a unit a leader of whose similarity nothing is known.
+    pub(super) fn forget(&mut self, unit: u32) {
+        self.leader[unit as usize] = unit;
+        self.similarity[unit as usize] = f32::NAN;
+        self.labels[unit as usize] = NO_LABEL;
+    }
+
+    pub(super) fn leads(&self, rank: u32) -> bool {
         self.leader[rank as usize] == rank
     }
 }
 
 /// A split on its way. Until [`Run::spread`] only the first rows of units are looked at.
-struct Run<'a> {
-    graph: &'a Graph,
-    order: &'a Order,
+pub(super) struct Run<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) order: &'a Order,
     distinct: &'a Distinct,
     similarity: &'a mut dyn Similarity,
     options: &'a ClusterOptions,
-    split: &'a mut Split,
+    pub(super) split: &'a mut Split,
 }
 
 impl Run<'_> {
-    fn is_unit(&self, rank: u32) -> bool {
+    pub(super) fn is_unit(&self, rank: u32) -> bool {
         self.graph.unit[rank as usize] == rank
     }
 
     /// Asks for similarities of pairs of ranks.
-    fn ask(&mut self, pairs: &[(u32, u32)]) -> Result<Vec<Option<Scored>>> {
+    pub(super) fn ask(&mut self, pairs: &[(u32, u32)]) -> Result<Vec<Option<Scored>>> {
         let rows = |&(a, b): &(u32, u32)| {
             let (a, b) = (self.order.row(a), self.order.row(b));
             (a.min(b), a.max(b))
@@ -114,13 +120,23 @@ impl Run<'_> {
         Ok(rows.iter().map(one).collect())
     }
 
-    fn is_within(&self, scored: Scored) -> bool {
-        scored.score >= self.options.threshold
+    pub(super) fn reaches(&self, score: f32) -> bool {
+        score >= self.options.threshold
     }
 
-    /// Joins each unit with the first one of its component: if it is within the threshold of it,
-    /// or, with `all`, always.
-    fn join_components(&mut self, all: bool) -> Result<()> {
+    /// Joins each unit with the first one of its component.
+    fn join_components(&mut self) -> Result<()> {
+        self.ask_first(|_, _| true)?;
+        let graph = self.graph;
+        for rank in (0..self.order.len() as u32).filter(|&rank| graph.unit[rank as usize] == rank) {
+            self.split.leader[rank as usize] = graph.component[rank as usize];
+        }
+        Ok(())
+    }
+
+    /// Finds the similarity of each unit that `is_wanted` to the first one of its component, where
+    /// it can be known.
+    pub(super) fn ask_first(&mut self, is_wanted: impl Fn(&Self, u32) -> bool) -> Result<()> {
         let (graph, split) = (self.graph, &mut *self.split);
         graph.links.each(|link| {
             if graph.component[link.later as usize] == link.earlier {
@@ -131,39 +147,29 @@ impl Run<'_> {
         let mut waiting: Vec<(u32, u32)> = Vec::new();
         for rank in 0..self.order.len() as u32 {
             let first = graph.component[rank as usize];
-            if !self.is_unit(rank) || rank == first || !all && self.order.is_old(rank) {
-                continue;
-            }
-            if all || !self.split.similarity[rank as usize].is_nan() {
-                self.split.leader[rank as usize] = first;
-            }
-            if self.split.similarity[rank as usize].is_nan() {
+            let is_known = !self.split.similarity[rank as usize].is_nan();
+            if self.is_unit(rank) && rank != first && !is_known && is_wanted(self, rank) {
                 waiting.push((first, rank));
             }
             if waiting.len() == ASKED {
-                self.settle(&waiting, all)?;
+                self.settle(&waiting)?;
                 waiting.clear();
             }
         }
-        self.settle(&waiting, all)
+        self.settle(&waiting)
     }
 
     /// Asks for the similarities of units to the first ones of their components.
-    fn settle(&mut self, pairs: &[(u32, u32)], all: bool) -> Result<()> {
+    fn settle(&mut self, pairs: &[(u32, u32)]) -> Result<()> {
         let found = self.ask(pairs)?;
-        for (&(first, rank), scored) in pairs.iter().zip(found) {
-            match scored {
-                Some(scored) if all || self.is_within(scored) => {
-                    self.split.join(rank, first, scored);
-                }
-                _ => {}
-            }
+        for (&(_, rank), scored) in pairs.iter().zip(found) {
+            scored.into_iter().for_each(|scored| self.split.set(rank, scored));
         }
         Ok(())
     }
 
     /// Hands out the links of each unit that has any with earlier ones, in order.
-    fn each_unit(
+    pub(super) fn each_unit(
         &mut self,
         mut take: impl FnMut(&mut Self, u32, &[Link]) -> Result<()>,
     ) -> Result<()> {
@@ -181,41 +187,6 @@ impl Run<'_> {
             Some(first) => take(self, first.later, &group),
             None => Ok(()),
         }
-    }
-
-    /// Leader clustering of the units that [`Self::join_components`] left.
-    fn join_leaders(&mut self) -> Result<()> {
-        self.each_unit(|run, unit, links| {
-            let first = run.graph.component[unit as usize];
-            if !run.split.leads(unit) || run.order.is_old(unit) {
-                return Ok(());
-            }
-            if let Some(link) = links.iter().find(|link| run.split.leads(link.earlier)) {
-                run.split.join(unit, link.earlier, link.scored);
-                return Ok(());
-            }
-            let leader = |link: &Link| run.split.leader[link.earlier as usize];
-            let mut leaders: Vec<u32> =
-                links.iter().map(leader).filter(|&leader| leader != first).collect();
-            leaders.sort_unstable();
-            leaders.dedup();
-            run.join_asked(unit, &leaders)
-        })
-    }
-
-    /// Joins a unit with the first of `leaders` of which it is within the threshold.
-    fn join_asked(&mut self, unit: u32, leaders: &[u32]) -> Result<()> {
-        for leaders in leaders.chunks(ASKED) {
-            let pairs: Vec<(u32, u32)> = leaders.iter().map(|&leader| (leader, unit)).collect();
-            let found = self.ask(&pairs)?;
-            for (&leader, scored) in leaders.iter().zip(found) {
-                if let Some(scored) = scored.filter(|&scored| self.is_within(scored)) {
-                    self.split.join(unit, leader, scored);
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Complete linkage.
@@ -273,7 +244,7 @@ impl Run<'_> {
             let pairs: Vec<(u32, u32)> = members.iter().map(|&member| (member, unit)).collect();
             let found = self.ask(&pairs)?;
             for (&member, scored) in members.iter().zip(found) {
-                let Some(scored) = scored.filter(|&scored| self.is_within(scored)) else {
+                let Some(scored) = scored.filter(|scored| self.reaches(scored.score)) else {
                     return Ok(None);
                 };
                 if member == leader {
@@ -285,36 +256,49 @@ impl Run<'_> {
     }
 
     /// Finds what each unit is a duplicate of, and the weakest edges.
-    fn find_duplicates(&mut self) -> Result<()> {
+    fn find_duplicates(&mut self, copies: &Copies) -> Result<()> {
         let may = |label: Label| self.options.remove.is_some_and(|weakest| label <= weakest);
         for rank in 0..self.order.len() as u32 {
-            let at = rank as usize;
-            if self.order.is_old(rank) || self.split.leads(rank) {
+            if self.order.is_old(rank) || self.split.leads(rank) || !self.is_unit(rank) {
                 continue;
             }
-            let is_near = self.split.similarity[at] >= self.options.threshold;
-            if is_near && self.split.label(rank).is_some_and(may) {
-                self.split.duplicate[at] = self.split.leader[at];
+            let leader = self.split.leader[rank as usize];
+            let is_near = self.split.similarity[rank as usize] >= self.options.threshold;
+            let label = self.split.label(rank).filter(|_| is_near);
+            let copy = copies.of(rank).map(|(other, scored)| (other, scored.label));
+            let mut others = label.map(|label| (leader, label)).into_iter().chain(copy);
+            if let Some((other, _)) = others.find(|&(other, l)| may(l) && self.may_go(rank, other))
+            {
+                self.split.duplicate[rank as usize] = other;
             }
         }
         self.each_unit(|run, unit, links| {
-            let split = &*run.split;
-            let leader = split.leader[unit as usize];
-            let own = |link: &&Link| split.leader[link.earlier as usize] == leader;
-            let strong = |link: &&Link| {
-                may(link.scored.label) && split.duplicate[link.earlier as usize] == link.earlier
-            };
+            let leader = run.split.leader[unit as usize];
+            let own = |link: &&Link| run.split.leader[link.earlier as usize] == leader;
+            let strong = |link: &&Link| may(link.scored.label) && run.may_go(unit, link.earlier);
             let scores = links.iter().filter(own).map(|link| link.scored.score);
-            let weakest = scores.fold(split.weakest[leader as usize], f32::min);
-            let is_kept = split.duplicate[unit as usize] == unit && unit != leader;
-            let strong = links.iter().filter(own).find(strong).map(|link| link.earlier);
-            let duplicate = strong.filter(|_| is_kept && !run.order.is_old(unit));
+            let weakest = scores.fold(run.split.weakest[leader as usize], f32::min);
+            let is_kept = run.split.duplicate[unit as usize] == unit && unit != leader;
+            let looks = is_kept && !run.order.is_old(unit);
+            let strong = links.iter().filter(|_| looks).filter(own).find(strong);
+            let duplicate = strong.map(|link| link.earlier);
             run.split.weakest[leader as usize] = weakest;
             if let Some(duplicate) = duplicate {
                 run.split.duplicate[unit as usize] = duplicate;
             }
             Ok(())
         })
+    }
+
+    /// Whether a unit may go for `other`: that one is kept, and neither it nor what goes for it is
+    /// known to be distinct from the unit.
+    fn may_go(&self, unit: u32, other: u32) -> bool {
+        let goes_for = |rank: u32| self.split.duplicate[rank as usize];
+        let bars = |row: RowNumber| {
+            let rank = self.order.rank(row);
+            rank.is_some_and(|rank| rank == other || goes_for(rank) == other)
+        };
+        goes_for(other) == other && !self.distinct.others(self.order.row(unit)).any(bars)
     }
 
     /// Gives the rows of each unit what its first row has.

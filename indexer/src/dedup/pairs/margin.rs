@@ -7,7 +7,10 @@
 //! pairs that reach the threshold, nearly all have codes within the ceiling. Where such pairs are
 //! few, the nearest others say by how much codes are off.
 
-use ocelli_index::{FineKind, Metric, Model, Row, Snapshot};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use ocelli_index::{FineKind, JoinPlan, Metric, Model, Pair, Row, Scratch, Snapshot};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +21,14 @@ use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
 /// Lists that are drawn at a time, and at most: as long as few pairs reach the threshold.
-const LISTS: (usize, usize) = (32, 512);
+const LISTS: (usize, usize) = (128, 2048);
 /// Most rows of a list that are compared with others.
-const SEEKERS: usize = 64;
-/// Rows that they are compared with: at least, if there are so many, and at most.
-const POOL: (usize, usize) = (1024, 2048);
+const SEEKERS: usize = 16;
+/// Pairs of a row that are scored: those that are nearest by their codes.
+const SCORED: usize = 256;
+/// Steps of the codes, beyond the threshold, that the codes of pairs which are looked at may be
+/// apart. A decoded row is half a step off, as far as squares go, and two rows are one.
+const STEPS: f32 = 2.0;
 /// Pairs that reach the threshold and are enough.
 const ENOUGH: usize = 1_000;
 /// Fewest pairs that decide alone.
@@ -32,7 +38,7 @@ const NEAREST: usize = 500;
 /// Pairs of a row that are kept though they do not reach the threshold.
 const KEPT_OTHERS: usize = 8;
 /// Rows that are drawn: for their lists, and for the length of vectors.
-const DRAWN: usize = 2_000;
+const DRAWN: usize = 4_000;
 /// Share of the near pairs whose codes are within the ceiling.
 const KEPT: f64 = 0.998;
 /// Share of a vector's squared norm that sums of floats may be off by.
@@ -72,7 +78,7 @@ pub(super) fn measure(
     joined: &Snapshot,
     scorer: &Scorer<'_>,
     threshold: f32,
-    nprobe: usize,
+    plan: &JoinPlan,
     pool: &rayon::ThreadPool,
 ) -> Result<Margin> {
     let rows = scorer.rows;
@@ -87,12 +93,14 @@ pub(super) fn measure(
         return Ok(margin);
     }
     let lists = lists_of(joined, rows, &drawn)?;
-    let sample = Sample { joined, scorer, cost, nprobe };
+    let far = cost + STEPS * resolution_sq(rows.model(), false) as f32;
+    let sample = Sample { joined, scorer, cost, plan: &plan.both_ways(), far: metric.score(far) };
     let mut measured: Vec<Measured> = Vec::new();
     let is_near = |pair: &&Measured| pair.exact <= cost;
     for lists in lists.chunks(LISTS.0) {
         let of_lists: Vec<(usize, Vec<Measured>)> = pool.install(|| {
-            lists.par_iter().map(|&list| sample.of_list(list)).collect::<Result<_>>()
+            let of_list = |scratch: &mut Scratch, &list: &u32| sample.of_list(list, scratch);
+            lists.par_iter().map_init(Scratch::default, of_list).collect::<Result<_>>()
         })?;
         for (seekers, pairs) in of_lists {
             margin.rows += seekers as u64;
@@ -187,58 +195,87 @@ struct Sample<'a> {
     joined: &'a Snapshot,
     scorer: &'a Scorer<'a>,
     cost: f32,
-    nprobe: usize,
+    /// The lists that the join compares, each with all of them.
+    plan: &'a JoinPlan,
+    /// Score by codes that pairs reach which are looked at.
+    far: f32,
+}
+
+/// A row that was found, by its cost by codes: the larger, the worse.
+#[derive(Clone, Copy, PartialEq)]
+struct Other(f32, RowNumber);
+
+impl Eq for Other {}
+
+impl PartialOrd for Other {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Other {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
+    }
 }
 
 impl Sample<'_> {
-    /// The number of rows of a list that were compared, and the pairs of them with rows of this and
-    /// of near lists: those that reach the threshold, and the nearest others.
-    fn of_list(&self, list: u32) -> Result<(usize, Vec<Measured>)> {
+    /// The number of rows of a list that were compared, and the pairs of them with rows of the
+    /// lists that the join compares: those that reach the threshold, and the nearest others.
+    fn of_list(&self, list: u32, scratch: &mut Scratch) -> Result<(usize, Vec<Measured>)> {
         let rows = self.scorer.rows;
-        let mut pool = self.rows_of(list)?;
-        let is_new = |&row: &RowNumber| !rows.is_old(rows.row(row));
-        let new: Vec<RowNumber> = pool.iter().copied().filter(is_new).collect();
-        let seekers = spread(&new, SEEKERS);
-        for other in self.joined.lists_near(list, self.nprobe)?.into_iter().skip(1) {
-            if pool.len() >= POOL.0 {
-                break;
+        let seekers = spread(&self.seekers_of(list)?, SEEKERS);
+        let mut found: Vec<BinaryHeap<Other>> = vec![BinaryHeap::new(); seekers.len()];
+        let at = |row: Row| seekers.binary_search(&rows.number(row)).ok();
+        let seeks = |row: Row| at(row).map(|_| self.far);
+        let take = |pairs: &mut Vec<Pair>| {
+            for pair in pairs.drain(..) {
+                let Some(best) = at(pair.a).and_then(|at| found.get_mut(at)) else { continue };
+                best.push(Other(self.scorer.metric().cost(pair.score), rows.number(pair.b)));
+                if best.len() > SCORED {
+                    best.pop();
+                }
             }
-            pool.extend(self.rows_of(other)?);
+            Ok(())
+        };
+        self.joined.join_list_by(self.plan, list, seeks, None, scratch, &mut Vec::new(), take)?;
+        let mut pairs: Vec<(RowPair, f32)> = Vec::new();
+        for (&seeker, found) in seekers.iter().zip(found) {
+            let pair = |Other(cost, other)| ((seeker.min(other), seeker.max(other)), cost);
+            pairs.extend(found.into_iter().map(pair));
         }
-        pool = spread(&pool, POOL.1);
-        let mut pairs: Vec<RowPair> = Vec::with_capacity(seekers.len() * pool.len());
-        for &seeker in &seekers {
-            let others = pool.iter().filter(|&&other| other != seeker);
-            pairs.extend(others.map(|&other| (seeker.min(other), seeker.max(other))));
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
+        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        pairs.dedup_by_key(|pair| pair.0);
         Ok((seekers.len(), self.costs(&pairs, seekers.len())?))
     }
 
-    /// Rows of a list that are joined.
-    fn rows_of(&self, list: u32) -> Result<Vec<RowNumber>> {
+    /// Rows of a list that look for others, ascending.
+    fn seekers_of(&self, list: u32) -> Result<Vec<RowNumber>> {
         let mut numbers = Vec::new();
         for (shard, of_shard) in (0u32..).zip(self.joined.shards()) {
             let (entry, out) = (of_shard.list(list)?, self.joined.deleted(shard));
             for slot in entry.first..entry.first.saturating_add(entry.len) {
-                let ordinal = of_shard.ordinal(slot)?;
-                if !out.is_some_and(|out| out.contains(ordinal)) {
-                    numbers.push(self.scorer.rows.number(Row { shard, ordinal }));
+                let row = Row { shard, ordinal: of_shard.ordinal(slot)? };
+                let is_out = out.is_some_and(|out| out.contains(row.ordinal));
+                if !is_out && !self.scorer.rows.is_old(row) {
+                    numbers.push(self.scorer.rows.number(row));
                 }
             }
             of_shard.intact()?;
         }
+        numbers.sort_unstable();
         Ok(numbers)
     }
 
-    /// The costs of those of the pairs of so many rows that are kept.
-    fn costs(&self, pairs: &[RowPair], seekers: usize) -> Result<Vec<Measured>> {
+    /// The costs of those of the pairs of so many rows that are kept; each pair has its cost by
+    /// codes.
+    fn costs(&self, pairs: &[(RowPair, f32)], seekers: usize) -> Result<Vec<Measured>> {
         let (metric, wanted) = (self.scorer.metric(), self.scorer.common_source());
-        let mut scratch = ScoreScratch::default();
+        let rows: Vec<RowPair> = pairs.iter().map(|&(rows, _)| rows).collect();
         let (mut kept, mut others): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
-        self.scorer.score(pairs, &mut scratch, |i, score, by| {
-            let pair = Measured { rows: pairs[i], exact: metric.cost(score), code: 0.0 };
+        self.scorer.score(&rows, &mut ScoreScratch::default(), |i, score, by| {
+            let (rows, code) = pairs[i];
+            let pair = Measured { rows, exact: metric.cost(score), code };
             // Rows that lack a vector say nothing about those that have one.
             if by == wanted && pair.exact.is_finite() {
                 let is_near = pair.exact <= self.cost;
@@ -254,11 +291,6 @@ impl Sample<'_> {
         }
         kept.extend(others);
         kept.sort_unstable_by_key(|pair| pair.rows);
-        let by_codes: Vec<RowPair> = kept.iter().map(|pair| pair.rows).collect();
-        self.scorer.score_by_codes(&by_codes, &mut scratch, |i, score| {
-            kept[i].code = metric.cost(score);
-        })?;
-        kept.retain(|pair| pair.code.is_finite());
         Ok(kept)
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ocelli_index::container::{AtomicFile, write_atomically};
 use ocelli_index::{
-    DedupJob, Estimate, Hash, IndexDir, Job, JobSettings, Plan, PlanFile, PlanInput, Scratch,
-    Snapshot, WorkArea,
+    DedupJob, Estimate, Hash, IndexDir, Job, JobSettings, JoinPlan, Plan, PlanFile, PlanInput,
+    Scratch, Snapshot, WorkArea,
 };
 use tempfile::TempDir;
 
@@ -205,9 +205,9 @@ impl Planner<'_> {
         }
         let scorer = Scorer { rows, vectors: vectors.as_ref() };
         self.tell("measure codes");
-        let look = |joined: &Snapshot| {
-            measure(joined, &scorer, options.threshold, options.nprobe, &self.pool)
-        };
+        let plan = rows.all().join_plan(options.nprobe, None, &mut Scratch::default())?;
+        let look =
+            |joined: &Snapshot| measure(joined, &scorer, options.threshold, &plan, &self.pool);
         // What codes cannot tell is said before the long work.
         if vectors.is_none() && rows.all().fine_codec().is_none() {
             check_resolution(rows, &look(rows.all())?, options.threshold)?;
@@ -241,13 +241,12 @@ impl Planner<'_> {
         let counts = (vector_counts, groups.counts);
         let opinion = opinion.map(SecondOpinion::name);
         let settings = Settings::new(options, opinion, &margin, counts);
-        let (lists, pairs) = self.share_out(&joined)?;
+        let (lists, pairs) = self.share_out(&joined, &plan)?;
         Ok(Prepared { lists, files, settings, pairs })
     }
 
     /// Ranges of lists that take about equally long, and the pairs of rows of all of them.
-    fn share_out(&self, joined: &Snapshot) -> Result<(Vec<Range<u32>>, u64)> {
-        let plan = joined.join_plan(self.options.nprobe, None, &mut Scratch::default())?;
+    fn share_out(&self, joined: &Snapshot, plan: &JoinPlan) -> Result<(Vec<Range<u32>>, u64)> {
         let nlist = self.rows.model().parts().nlist as u32;
         let mut lens = vec![0u64; nlist as usize];
         for shard in joined.shards() {

@@ -90,20 +90,6 @@ impl Scorer<'_> {
         self.by_codes(pairs, &plain, false, scratch, |i, s| take(i, s, ScoredBy::Codes))
     }
 
-    /// Scores some pairs by the codes that a search scans, whatever else there is.
-    ///
-    /// # Errors
-    /// Damaged files.
-    pub(super) fn score_by_codes(
-        &self,
-        pairs: &[RowPair],
-        scratch: &mut ScoreScratch,
-        take: impl FnMut(usize, f32),
-    ) -> Result<()> {
-        let all: Vec<usize> = (0..pairs.len()).collect();
-        self.by_codes(pairs, &all, false, scratch, take)
-    }
-
     fn by_codes(
         &self,
         pairs: &[RowPair],

@@ -61,16 +61,18 @@ fn a_chain_is_cut() {
     assert_eq!(rows(&clusters(&chain, Linkage::Components, known)), [[0, 1, 2, 3, 4]]);
     assert_eq!(rows(&clusters(&chain, Linkage::Leader, known)), [vec![0, 1], vec![2, 3]]);
     assert_eq!(rows(&clusters(&chain, Linkage::Complete, known)), [vec![0, 1], vec![2, 3]]);
-    // Row 2 is within the threshold of row 0, as it turns out; then 3 is the next leader.
+    // Row 2 is within the threshold of row 0, as it turns out, but its copy, row 3, is not.
     known.of.insert((0, 2), Scored { score: 0.91, label: Label::Near });
-    known.of.insert((0, 3), Scored { score: 0.89, label: Label::Copy });
+    known.of.insert((0, 3), Scored { score: 0.89, label: Label::Near });
+    assert_eq!(rows(&clusters(&chain, Linkage::Leader, known)), [vec![0, 1], vec![2, 3]]);
+    known.of.insert((0, 3), Scored { score: 0.92, label: Label::Near });
     let found = clusters(&chain, Linkage::Leader, known);
-    assert_eq!(rows(&found), [vec![0, 1, 2], vec![3, 4]]);
+    assert_eq!(rows(&found), [[0, 1, 2, 3]]);
     let first = found.get(0);
     assert_eq!((first.weakest_edge, first.weakest_similarity), (Some(0.95), Some(0.91)));
-    // It is near the representative only, but a copy of row 1, which goes.
+    // Row 2 is near the representative only, but a copy of row 1, which goes.
     let duplicates: Vec<Option<u64>> = first.members.iter().map(|m| m.duplicate_of).collect();
-    assert_eq!(duplicates, [None, Some(0), None]);
+    assert_eq!(duplicates, [None, Some(0), None, Some(2)]);
 }
 
 /// Rows 1 and 2 are near row 0 and copies of each other: one of them goes.
@@ -93,6 +95,37 @@ fn copies_among_near_ones_are_duplicates() {
     let found: Vec<_> =
         members.iter().map(|m| (m.row, m.similarity, m.label, m.duplicate_of)).collect();
     assert_eq!(found, expected);
+}
+
+/// Row 0 and row 1 are other shots of one thing, row 2 is a copy of 1, and comes before or behind
+/// it: 2 is near 0, 1 is not.
+#[test]
+fn what_is_near_hides_no_copy() {
+    for (copy, original) in [(2, 1), (1, 2)] {
+        for old in [0, 1, if original == 1 { 2 } else { 0 }] {
+            let edges = vec![edge(0, copy, 0.92, Label::Near), edge(1, 2, 0.99, Label::Copy)];
+            let order = by_number(&edges, 0.9, old);
+            let options = options(Linkage::Leader, 0.9);
+            let (known, distinct) = (&mut Known::default(), Distinct::default());
+            let found = cluster(&edges, order, &distinct, known, &options).unwrap();
+            assert_eq!(rows(&found), [[1, 2]], "{copy} {old}");
+            assert_eq!(found.get(0).members[1].duplicate_of, Some(1));
+        }
+    }
+}
+
+/// Rows 1 and 2 are copies of row 0 and known to be distinct: one of them stays.
+#[test]
+fn distinct_rows_do_not_both_go_for_a_third() {
+    let edges = vec![edge(0, 1, 0.95, Label::Copy), edge(0, 2, 0.99, Label::Copy)];
+    for linkage in [Linkage::Components, Linkage::Leader] {
+        let distinct = Distinct::new([(1, 2)]);
+        let (order, known) = (by_number(&edges, 0.9, 0), &mut Known::default());
+        let found = cluster(&edges, order, &distinct, known, &options(linkage, 0.9)).unwrap();
+        let members = found.get(0).members;
+        let goes: Vec<_> = members.iter().map(|m| (m.row, m.duplicate_of)).collect();
+        assert_eq!(goes, [(0, None), (1, Some(0)), (2, None)]);
+    }
 }
 
 /// What may be removed decides what is a duplicate, and nothing else.
@@ -296,8 +329,8 @@ fn check(
         let mut known = known.clone();
         let found = cluster(&edges, order.clone(), distinct, &mut known, &options).unwrap();
         assert_eq!(known.asked, found.counts().asked);
-        // Questions are linear: one for each row, and one for each edge.
-        assert!(known.asked <= (order.len() + edges.len()) as u64);
+        // Questions are linear: two for each row, and two for each edge.
+        assert!(known.asked <= 2 * (order.len() + edges.len()) as u64);
         let lines: Vec<slow::Line> = found
             .iter()
             .flat_map(|cluster| {

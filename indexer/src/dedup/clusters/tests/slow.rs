@@ -65,6 +65,76 @@ impl Units {
         (!d.has(a, b)).then(|| known.of.get(&(a.min(b), a.max(b))).copied())?
     }
 
+    /// The first of the group of copies of each unit of a component.
+    fn copies(
+        &self,
+        set: &[usize],
+        known: &Known,
+        d: &Distinct,
+        threshold: f32,
+    ) -> BTreeMap<usize, (usize, Option<Scored>)> {
+        let is_copy = |s: &Scored| s.score >= threshold && s.label <= Label::Copy;
+        let mut of: BTreeMap<usize, (usize, Option<Scored>)> = BTreeMap::new();
+        for &x in set {
+            let copy = |y: usize| self.edge(x, y).filter(is_copy);
+            let near: Vec<usize> =
+                set.iter().copied().filter(|&y| y < x && copy(y).is_some()).collect();
+            let linked = near.iter().copied().find(|&y| of[&y].0 == y);
+            let firsts: BTreeSet<usize> = near.iter().map(|y| of[y].0).collect();
+            let mut asked_firsts = firsts.into_iter().filter(|&y| self.edge(x, y).is_none());
+            let asked = |y: usize| self.asked(x, y, known, d).filter(is_copy).map(|s| (y, Some(s)));
+            let found = match linked {
+                _ if self.old[x] => None,
+                Some(y) => Some((y, copy(y))),
+                None => asked_firsts.find_map(asked),
+            };
+            of.insert(x, found.unwrap_or((x, None)));
+        }
+        of
+    }
+
+    /// Leaders of the groups of a component.
+    fn lead(
+        &self,
+        set: &[usize],
+        of: &BTreeMap<usize, (usize, Option<Scored>)>,
+        known: &Known,
+        d: &Distinct,
+        threshold: f32,
+        found: &mut [(usize, Option<Scored>)],
+    ) {
+        let is_within = |scored: &Scored| scored.score >= threshold;
+        let first = set[0];
+        let seen = |x: usize, y: usize| self.edge(x, y).or_else(|| self.asked(x, y, known, d));
+        let is_near = |x: usize, y: usize| seen(x, y).is_some_and(|s| is_within(&s));
+        set.iter().for_each(|&x| found[x] = of[&x]);
+        let group = |x: usize| set.iter().copied().filter(move |y| of[y].0 == x);
+        let groups: Vec<usize> =
+            set.iter().copied().filter(|x| of[x].0 == *x && *x != first && !self.old[*x]).collect();
+        let (fitting, others): (Vec<usize>, Vec<usize>) =
+            groups.into_iter().partition(|&x| group(x).all(|y| is_near(y, first)));
+        for x in fitting.into_iter().flat_map(group) {
+            found[x] = (first, seen(x, first));
+        }
+        for x in others {
+            let near = |y: &usize| *y < x && self.edge(x, *y).is_some();
+            let near: Vec<usize> = set.iter().copied().filter(near).collect();
+            let linked = near.iter().copied().find(|&y| found[y].0 == y && y != first);
+            let leaders: BTreeSet<usize> = near.iter().map(|&y| found[y].0).collect();
+            let unlinked = |y: &usize| *y != first && self.edge(x, *y).is_none();
+            let mut leaders = leaders.into_iter().filter(unlinked);
+            let asked = |y: &usize| self.asked(x, *y, known, d).is_some_and(|s| is_within(&s));
+            let Some(leader) = linked.or_else(|| leaders.find(asked)) else { continue };
+            let member = |y: usize| match y == x {
+                true => seen(y, leader),
+                false => self.asked(y, leader, known, d),
+            };
+            if group(x).all(|y| member(y).is_some_and(|s| is_within(&s))) {
+                group(x).for_each(|y| found[y] = (leader, member(y)));
+            }
+        }
+    }
+
     /// The leader of each unit, and what is known of the two.
     fn leaders(
         &self,
@@ -87,32 +157,8 @@ impl Units {
                     set[1..].iter().for_each(|&x| found[x] = (first, seen(x, first)));
                 }
                 Linkage::Leader => {
-                    for &x in &set[1..] {
-                        if let Some(scored) = seen(x, first).filter(is_within)
-                            && !self.old[x]
-                        {
-                            found[x] = (first, Some(scored));
-                        }
-                    }
-                    for &x in &set[1..] {
-                        if found[x].0 != x || self.old[x] {
-                            continue;
-                        }
-                        let near = |y: &usize| *y < x && self.edge(x, *y).is_some();
-                        let near: Vec<usize> = set.iter().copied().filter(near).collect();
-                        let leads = |y: &&usize| found[**y].0 == **y;
-                        if let Some(&y) = near.iter().find(leads) {
-                            found[x] = (y, self.edge(x, y));
-                            continue;
-                        }
-                        let leaders: BTreeSet<usize> = near.iter().map(|&y| found[y].0).collect();
-                        for y in leaders.into_iter().filter(|&y| y != first) {
-                            if let Some(scored) = self.asked(x, y, known, d).filter(is_within) {
-                                found[x] = (y, Some(scored));
-                                break;
-                            }
-                        }
-                    }
+                    let first_of = self.copies(&set, known, d, threshold);
+                    self.lead(&set, &first_of, known, d, threshold, &mut found);
                 }
                 Linkage::Complete => {
                     for &x in &set {
@@ -140,6 +186,25 @@ impl Units {
     }
 }
 
+impl Units {
+    /// Groups of copies, where the linkage makes them.
+    fn all_copies(
+        &self,
+        options: &ClusterOptions,
+        known: &Known,
+        d: &Distinct,
+    ) -> Vec<(usize, Option<Scored>)> {
+        let mut all: Vec<(usize, Option<Scored>)> =
+            (0..self.rows.len()).map(|x| (x, None)).collect();
+        if options.linkage == Linkage::Leader {
+            let set: Vec<usize> = (0..self.rows.len()).collect();
+            let of = self.copies(&set, known, d, options.threshold);
+            of.into_iter().for_each(|(x, of)| all[x] = of);
+        }
+        all
+    }
+}
+
 /// Row, representative, similarity, label, and what it is a duplicate of.
 pub type Line = (u64, u64, Option<f32>, Option<Label>, Option<u64>);
 
@@ -154,22 +219,32 @@ pub fn lines(
     let units = units(edges, options.threshold, rank, old, d);
     let leaders = units.leaders(options.linkage, known, d, options.threshold);
     let may = |label: Label| options.remove.is_some_and(|weakest| label <= weakest);
+    let copies = units.all_copies(options, known, d);
     let mut duplicate: Vec<usize> = (0..units.rows.len()).collect();
+    let row = |x: usize| units.rows[x][0];
+    let may_go = |x: usize, y: usize, duplicate: &[usize]| {
+        let bars = |&z: &usize| d.has(row(x), row(z)) && (z == y || duplicate[z] == y);
+        duplicate[y] == y && !(0..units.rows.len()).any(|z| bars(&z))
+    };
     for (x, &(leader, scored)) in leaders.iter().enumerate() {
         if x == leader || units.old[x] {
             continue;
         }
-        if scored.is_some_and(|s| s.score >= options.threshold && may(s.label)) {
-            duplicate[x] = leader;
-            continue;
+        let near = scored.filter(|s| s.score >= options.threshold).map(|s| (leader, s));
+        let copy = copies[x].1.map(|s| (copies[x].0, s));
+        let goes = |&(y, s): &(usize, Scored)| may(s.label) && may_go(x, y, &duplicate);
+        if let Some((y, _)) = near.into_iter().chain(copy).find(goes) {
+            duplicate[x] = y;
         }
+    }
+    for (x, &(leader, _)) in leaders.iter().enumerate() {
         let strong = |&y: &usize| {
             leaders[y].0 == leader
-                && duplicate[y] == y
                 && units.edge(x, y).is_some_and(|s| may(s.label))
+                && may_go(x, y, &duplicate)
         };
-        if let Some(y) = (0..x).find(strong) {
-            duplicate[x] = y;
+        if duplicate[x] == x && x != leader && !units.old[x] {
+            duplicate[x] = (0..x).find(strong).unwrap_or(x);
         }
     }
     let mut lines = Vec::new();
