@@ -125,7 +125,7 @@ pub use search::cancel::Cancel;
 pub use search::engine::{JoinCounts, ScanCounts, Scratch, Sharing};
 pub use search::filter::{Filter, Name, RowFilter};
 pub use search::hit::{Hit, Row};
-pub use search::join::{JoinPlan, Pair};
+pub use search::join::{Ceiling, JoinPlan, Pair, Seeking};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 pub use search::snapshot::{Proof, Snapshot};
 pub use search::stages::{Stage, StageTimes};

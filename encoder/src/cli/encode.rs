@@ -72,6 +72,10 @@ pub(super) struct EncodeArgs {
     out: Option<PathBuf>,
     #[command(flatten)]
     parts: PartsArgs,
+    /// A folder that gets a small picture of each photo, by the hash of its file: `ocelli dedup`
+    /// looks at them and need not decode the photos again.
+    #[arg(long, value_name = "DIR", conflicts_with = "regions")]
+    previews: Option<PathBuf>,
     /// Where to list rejected images with reasons, a JSON object a line [default:
     /// OUT.rejected.jsonl]
     #[arg(long, value_name = "FILE")]
@@ -120,18 +124,18 @@ impl EncodeArgs {
         if self.stop_with_stdin {
             role::stop_with_stdin()?;
         }
-        let parts = self.parts.parts();
+        let (parts, previews) = (self.parts.parts(), self.previews.as_deref());
         let summary = match (self.parts.plan, self.out) {
             (Some(plan), _) => {
                 let here = self.job.run.layers(self.job.network, None)?;
-                run_task(&plan, self.parts.task, &here)?
+                run_task(&plan, self.parts.task, &here, previews)?
             }
             (None, Some(out)) => {
                 let rejected = self.rejected.unwrap_or_else(|| Output::rejected_beside(&out));
                 if rejected == out {
                     usage("--out and --rejected name the same file");
                 }
-                run_job(&self.job.request()?, parts, out, rejected)?
+                run_job(&self.job.request()?, parts, (out, rejected), previews)?
             }
             // The argument parser demands one of the two.
             (None, None) => usage("no output: give --out"),
@@ -143,8 +147,8 @@ impl EncodeArgs {
 fn run_job(
     job: &JobRequest,
     parts: Option<Parts>,
-    part: PathBuf,
-    rejected: PathBuf,
+    (part, rejected): (PathBuf, PathBuf),
+    previews: Option<&Path>,
 ) -> Result<JobSummary> {
     let JobRequest { config, kind, dtype, .. } = job;
     let model = job.model()?.map(|(model, _)| model);
@@ -166,6 +170,7 @@ fn run_job(
                 model,
                 pixel_hashes: job.pixel_hashes,
                 planned: None,
+                previews,
             };
             let selection = job.chosen.selection()?;
             let photos = || Ok(Photos::select(input, &selection)?);
@@ -175,7 +180,12 @@ fn run_job(
 }
 
 /// Encodes the photos of one part of a plan, unless that is there.
-fn run_task(plan: &Path, task: Option<u32>, here: &Config) -> Result<JobSummary> {
+fn run_task(
+    plan: &Path,
+    task: Option<u32>,
+    here: &Config,
+    previews: Option<&Path>,
+) -> Result<JobSummary> {
     here.check()?;
     observe::init("ocelli-encoder", &here.log, &TracesConfig::default())?;
     let encoding = Encoding::read(plan)?;
@@ -197,6 +207,7 @@ fn run_task(plan: &Path, task: Option<u32>, here: &Config) -> Result<JobSummary>
         },
         pixel_hashes: encoding.pixel_hashes(),
         planned: Some(planned),
+        previews,
     };
     run_network(|| encoding.photos(), &config, device, &output, &options)
 }

@@ -28,7 +28,7 @@ use ocelli_index::{
 };
 use ocelli_network::set_torch_threads;
 use ocelli_pictures::photos::{Photo, Photos};
-use ocelli_pictures::{Resizer, ViewOptions};
+use ocelli_pictures::{Previews, Resizer, ViewOptions};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Wanted};
@@ -81,6 +81,8 @@ pub struct JobOptions<'m> {
     pub pixel_hashes: bool,
     /// The job as it was planned, if it was: its parts must be those.
     pub planned: Option<&'m Planned>,
+    /// The folder that gets a preview of each photo, if one is wanted.
+    pub previews: Option<&'m Path>,
 }
 
 /// Refuses region vectors of a network that whitens whole images only: each photo would be rejected
@@ -145,6 +147,7 @@ pub fn encode(
             },
             batch: options.batch.max(1),
             pixel_hashes: options.pixel_hashes,
+            previews: options.previews.map(Previews::in_folder),
             coder: coder.as_ref(),
             scratch: RowEncoderScratch::default(),
         });

@@ -8,7 +8,8 @@ use ocelli_index::{
 use ocelli_network::NetworkSeconds;
 use ocelli_pictures::photos::{ImageFile, Origin, Photo};
 use ocelli_pictures::{
-    Decoded, Fingerprint, PixelBox, Resizer, Rotation, ViewOptions, decode, views,
+    Decoded, Fingerprint, PixelBox, Preview, Previews, Resizer, Rotation, ViewOptions, decode,
+    views,
 };
 
 use super::StageSeconds;
@@ -80,6 +81,7 @@ pub(super) struct Worker<'m> {
     pub(super) wanted: Wanted,
     pub(super) batch: usize,
     pub(super) pixel_hashes: bool,
+    pub(super) previews: Option<Previews>,
     pub(super) coder: Option<&'m Coder<'m>>,
     pub(super) scratch: RowEncoderScratch,
 }
@@ -148,6 +150,7 @@ impl Worker<'_> {
         let max_pixels = self.view_options.max_pixels;
         let mut decoded =
             timed(&mut times.decode, || decode(bytes, max_pixels)).map_err(|e| e.to_string())?;
+        timed(&mut times.resize, || self.keep_preview(sha256, &decoded));
         let (width, height) = decoded.pixels.dimensions();
         let attributes = Attributes {
             sha256,
@@ -164,6 +167,16 @@ impl Worker<'_> {
         });
         let views = made.map_err(|e| e.to_string())?;
         Ok(SeenImage { attributes, record: record.map_err(|e| e.to_string())?, views })
+    }
+
+    /// Keeps a preview of a photo. Whoever lacks it decodes the photo again.
+    fn keep_preview(&mut self, sha256: [u8; 32], photo: &Decoded) {
+        let Some(previews) = &self.previews else { return };
+        let made = Preview::file_of(photo, &mut self.resizer).map_err(|e| e.to_string());
+        let kept = made.and_then(|file| previews.put(sha256, &file).map_err(|e| e.to_string()));
+        if let Err(reason) = kept {
+            tracing::debug!(reason, "a preview was not kept");
+        }
     }
 
     fn finish(&mut self, rows: Vec<f32>, times: &mut StageSeconds) -> Result<Made> {

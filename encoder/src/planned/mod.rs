@@ -178,6 +178,7 @@ pub fn plan(request: &Request<'_>) -> Result<PlanFile> {
         model: request.model.map(|(model, _)| model),
         pixel_hashes: request.pixel_hashes,
         planned: None,
+        previews: None,
     };
     let folder = std::path::absolute(&output.part)?;
     let output = &Output { part: folder.clone(), ..(*output).clone() };

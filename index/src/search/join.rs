@@ -1,6 +1,7 @@
 //! Pairs of near rows of one index: what deduplication starts from.
 //!
-//! Each row is compared, as its code decodes it, with the rows of the lists that are near its own.
+//! Each row is compared, as its vector is or as its code decodes it, with the decoded rows of the
+//! lists that are near its own.
 //! A pair is looked at once: two lists are compared if either is near the other, and then from the
 //! one with the smaller number; rows of one list are compared with those behind them.
 //!
@@ -25,8 +26,64 @@ pub struct Pair {
     pub a: Row,
     /// The other.
     pub b: Row,
-    /// Squared distance or inner product of the decoded rows, as the metric says.
+    /// Squared distance or inner product of the first row's vector, or what its code decodes to,
+    /// with the second, decoded, as the metric says.
     pub score: f32,
+    /// By how much that is worse than the score of the first row with its own code.
+    pub beyond: f32,
+}
+
+/// How near rows are by their codes that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ceiling {
+    /// Their score is at least as good.
+    Score(f32),
+    /// Their score is worse than that of the first row with its own code by so much at most, in the
+    /// list of that row, and in other lists. Codes of rows that are near have nearly the same
+    /// error, so that this tells them better than a score, where the first row's vector is known.
+    Beyond([f32; 2]),
+}
+
+/// What a join asks of whoever runs it.
+pub trait Seeking {
+    /// Whether a row is compared with others from its side.
+    fn seeks(&self, row: Row) -> bool;
+
+    /// The vectors of rows, each (dim,), where they are known. Such a row looks for others as a
+    /// query of its vector does, and not as its code decodes it.
+    ///
+    /// # Errors
+    /// What ends the join.
+    fn vectors(&mut self, rows: &[Row]) -> Result<Vec<Option<Vec<f32>>>> {
+        Ok(vec![None; rows.len()])
+    }
+
+    /// How near other rows must be to a row that seeks, whose vector is known or not.
+    fn ceiling(&self, row: Row, is_known: bool) -> Ceiling;
+
+    /// Takes pairs out of `pairs`, as many as it likes; called from time to time.
+    ///
+    /// # Errors
+    /// What ends the join.
+    fn take(&mut self, pairs: &mut Vec<Pair>) -> Result<()>;
+}
+
+/// A join by scores of codes that leaves all pairs where they are.
+struct All<F>(F);
+
+impl<F: Fn(Row) -> Option<f32>> Seeking for All<F> {
+    fn seeks(&self, row: Row) -> bool {
+        self.0(row).is_some()
+    }
+
+    fn ceiling(&self, row: Row, _: bool) -> Ceiling {
+        // No other row is asked for.
+        Ceiling::Score(self.0(row).unwrap_or(f32::NAN))
+    }
+
+    fn take(&mut self, _: &mut Vec<Pair>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The lists that are compared with each other: eight bytes for each two of them, twice that where
@@ -124,25 +181,22 @@ impl Snapshot {
         scratch: &mut Scratch,
         pairs: &mut Vec<Pair>,
     ) -> Result<JoinCounts> {
-        let keep = |_: &mut Vec<Pair>| Ok(());
-        self.join_list_by(plan, list, threshold, cancel, scratch, pairs, keep)
+        self.join_list_by(plan, list, &mut All(threshold), cancel, scratch, pairs)
     }
 
-    /// [`Self::join_list`], which calls `take` with `pairs` from time to time: a few rows' pairs
-    /// come between two calls, so that memory stays small where there are many.
+    /// [`Self::join_list`], with what `seeking` knows and wants. A few rows' pairs come between two
+    /// calls of [`Seeking::take`], so that memory stays small where there are many.
     ///
     /// # Errors
-    /// As [`Self::join_list`]; those of `take`.
-    #[allow(clippy::too_many_arguments, reason = "those of a search, and where the pairs go")]
+    /// As [`Self::join_list`]; those of `seeking`.
     pub fn join_list_by(
         &self,
         plan: &JoinPlan,
         list: u32,
-        threshold: impl Fn(Row) -> Option<f32>,
+        seeking: &mut impl Seeking,
         cancel: Option<&Cancel>,
         scratch: &mut Scratch,
         pairs: &mut Vec<Pair>,
-        mut take: impl FnMut(&mut Vec<Pair>) -> Result<()>,
     ) -> Result<JoinCounts> {
         if let Some(missing) = self.missing.first() {
             return Err(missing.error.clone());
@@ -152,7 +206,7 @@ impl Snapshot {
             let sought = self.sought(plan, list, shard, scratch)?;
             let mut next = 0;
             loop {
-                let seekers = self.seekers(list, shard, &mut next, &threshold)?;
+                let seekers = self.seekers(list, shard, &mut next, seeking)?;
                 if seekers.is_empty() {
                     break;
                 }
@@ -167,9 +221,11 @@ impl Snapshot {
                             let a = Row { shard: shard as u32, ordinal };
                             let ordinal = target.shard.ordinal(slot)?;
                             let b = Row { shard: target.index, ordinal };
-                            pairs.push(Pair { a, b, score: self.model.metric().score(cost) });
+                            let score = self.model.metric().score(cost);
+                            let beyond = cost - seekers[seeker as usize].own_cost;
+                            pairs.push(Pair { a, b, score, beyond });
                         }
-                        take(pairs)
+                        seeking.take(pairs)
                     };
                     let near = &mut near;
                     join_tile(&seekers, sought, cancel, scratch, near, &mut counts, &mut hand_out)?;
@@ -210,7 +266,7 @@ impl Snapshot {
                     index: index as u32,
                     excluded,
                 };
-                sought.push(Sought { target, list: other, wanted });
+                sought.push(Sought { target, list: other, is_own: other == list, wanted });
             }
         }
         Ok(sought)
@@ -223,22 +279,38 @@ impl Snapshot {
         list: u32,
         shard: usize,
         next: &mut u32,
-        threshold: &impl Fn(Row) -> Option<f32>,
+        seeking: &mut impl Seeking,
     ) -> Result<Vec<Seeker>> {
         let (metric, member) = (self.model.metric(), &self.members[shard]);
         let entry = member.shard.list(list)?;
-        let codes = member.shard.list_codes(&entry)?;
-        let mut code = vec![0; self.model.layout().m()];
-        let mut seekers = Vec::with_capacity(JOIN_TILE);
-        while *next < entry.len && seekers.len() < JOIN_TILE {
+        let (mut rows, mut places) = (Vec::new(), Vec::new());
+        while *next < entry.len && rows.len() < JOIN_TILE {
             let place = *next;
             *next += 1;
             let ordinal = member.shard.ordinal(entry.first + place)?;
             let row = Row { shard: shard as u32, ordinal };
-            let Some(limit) = threshold(row).filter(|_| member.alive(ordinal)) else { continue };
+            if member.alive(ordinal) && seeking.seeks(row) {
+                rows.push(row);
+                places.push(place);
+            }
+        }
+        let codes = member.shard.list_codes(&entry)?;
+        let mut code = vec![0; self.model.layout().m()];
+        let vectors = if rows.is_empty() { Vec::new() } else { seeking.vectors(&rows)? };
+        let mut seekers = Vec::with_capacity(rows.len());
+        for ((&row, place), x) in rows.iter().zip(places).zip(vectors) {
             self.model.layout().get(codes, entry.len as usize, place as usize, &mut code);
-            let query = self.model.as_query(self.model.decode(list, &code));
-            seekers.push(Seeker { query, ordinal, place, ceiling: metric.cost(limit) + 0.0 });
+            let own = self.model.decode(list, &code);
+            // A vector without a direction has none to look in.
+            let known = x.and_then(|x| self.model.prepare(&x).ok());
+            let is_known = known.is_some();
+            let query = known.unwrap_or_else(|| self.model.as_query(own.clone()));
+            let own_cost = metric.cost(query.score(metric, &own));
+            let ceilings = match seeking.ceiling(row, is_known) {
+                Ceiling::Score(score) => [metric.cost(score) + 0.0; 2],
+                Ceiling::Beyond(costs) => costs.map(|cost| own_cost + cost),
+            };
+            seekers.push(Seeker { query, ordinal: row.ordinal, place, ceilings, own_cost });
         }
         Ok(seekers)
     }

@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use ocelli_pictures::Resizer;
+use ocelli_pictures::Previews;
 use ocelli_pictures::agree::{self, Sketch, Verdict, agree};
 use parking_lot::Mutex;
 use rayon::prelude::*;
@@ -64,10 +64,12 @@ const COPIES_FROM: f32 = 0.9;
 /// Sketches that are kept, by index and key; none of a photo that cannot be looked at.
 type Kept = HashMap<(usize, String), Option<Arc<Sketch>>>;
 
-/// Looks at the photos of pairs. A photo that is missing, or is not as it was when it was encoded,
-/// has no say. Each photo is decoded once, as long as the sketches fit.
+/// Looks at the photos of pairs, by their previews. A photo that is missing, or is not as it was
+/// when it was encoded, has no say. One without a preview is decoded, once as long as the sketches
+/// fit.
 pub struct PhotoOpinion<'a> {
     places: &'a dyn Places,
+    previews: Option<&'a Previews>,
     /// Bytes of sketches that are kept.
     kept_bytes: usize,
     kept: Mutex<(Kept, usize)>,
@@ -75,8 +77,8 @@ pub struct PhotoOpinion<'a> {
 
 impl<'a> PhotoOpinion<'a> {
     /// Photos that are where `places` says, and `kept_bytes` of memory for their sketches.
-    pub fn new(places: &'a dyn Places, kept_bytes: usize) -> Self {
-        Self { places, kept_bytes, kept: Mutex::default() }
+    pub fn new(places: &'a dyn Places, previews: Option<&'a Previews>, kept_bytes: usize) -> Self {
+        Self { places, previews, kept_bytes, kept: Mutex::default() }
     }
 
     /// The sketch of a photo, if it is there and unchanged.
@@ -102,8 +104,8 @@ impl<'a> PhotoOpinion<'a> {
         if !is_as_it_was(side.bytes, side.modified_ms, &file) {
             return None;
         }
-        let photo = photo_file::decoded(&path).ok()?;
-        Sketch::of(&photo, &mut Resizer::new()).ok()
+        let preview = photo_file::preview(&path, side.sha256, self.previews).ok()?;
+        Sketch::of_preview(&preview).ok()
     }
 
     fn share<'q>(&self, question: &'q Question) -> Option<Look> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{IndexDir, PlanFile, TaskRecord};
+use ocelli_pictures::Previews;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -78,6 +79,9 @@ pub struct After {
     pub photos_against: PhotosAt,
     /// Whether pairs of photos are compared by what they show.
     pub look: bool,
+    /// A folder of previews of the photos, or of some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<PathBuf>,
 }
 
 impl Default for After {
@@ -95,6 +99,7 @@ impl Default for After {
             photos: PhotosAt::Nowhere,
             photos_against: PhotosAt::Nowhere,
             look: false,
+            previews: None,
         }
     }
 }
@@ -152,7 +157,8 @@ impl Job {
             0 => SKETCH_BYTES,
             limit => limit / SKETCH_SHARE,
         };
-        what(Some(&PhotoOpinion::new(&self.places, kept_bytes)))
+        let previews = self.previews();
+        what(Some(&PhotoOpinion::new(&self.places, previews.as_ref(), kept_bytes)))
     }
 
     fn resolve(&self, found: Found<'_>, progress: ProgressFn<'_>) -> Result<Resolved> {
@@ -169,7 +175,12 @@ impl Job {
             known_pairs,
             ..self.after.options()
         };
-        resolve(found.edges, &rows, found.similarity, &FilePictures, &options, progress)
+        let pictures = FilePictures { previews: self.previews() };
+        resolve(found.edges, &rows, found.similarity, &pictures, &options, progress)
+    }
+
+    fn previews(&self) -> Option<Previews> {
+        self.after.previews.as_deref().map(Previews::in_folder)
     }
 }
 

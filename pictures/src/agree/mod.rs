@@ -39,7 +39,7 @@ pub use self::sketch::{LONGEST_PX, Sketch};
 pub use self::transform::Transform;
 
 /// Version of what [`agree`] says: it changes whenever the same photos may get another answer.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Guesses from features that are compared, for each side up.
 const GUESSES: usize = 3;

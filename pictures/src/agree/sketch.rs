@@ -1,17 +1,14 @@
 //! What is kept of a picture to compare it with others.
 
-use ocelli_index::ResizeFilter;
-
 use super::features::{self, Feature};
 use super::plane::Plane;
 use crate::decode::Decoded;
-use crate::geometry::resized;
 use crate::image_error::ImageError;
+use crate::preview::{self, Preview};
 use crate::resize::Resizer;
-use crate::views::upright;
 
 /// Longest side of the grey picture in pixels. Nothing is enlarged.
-pub const LONGEST_PX: u32 = 320;
+pub const LONGEST_PX: u32 = preview::LONGEST_PX;
 
 /// Standard deviation of the values (0 to 1) of a picture of usual contrast.
 const USUAL_CONTRAST: f32 = 0.2;
@@ -32,23 +29,27 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    /// The sketch of a photo as it is seen: upright as EXIF says.
+    /// The sketch of a photo as it is seen, upright as EXIF says: that of its preview.
     ///
     /// # Errors
     /// [`ImageError::Resize`] if the photo has no pixel or the resampler refuses.
     pub fn of(photo: &Decoded, resizer: &mut Resizer) -> Result<Self, ImageError> {
-        let size = resized(photo.pixels.dimensions(), Some(LONGEST_PX), false);
-        let small = resizer.resize(&photo.pixels, size, ResizeFilter::Bilinear)?;
-        let small = upright(small, photo.orientation);
-        let (width, height) = small.dimensions();
+        Self::of_preview(&Preview::of(photo, resizer)?)
+    }
+
+    /// The sketch of a photo by its preview.
+    ///
+    /// # Errors
+    /// [`ImageError::Resize`] if the preview has no pixel, or a side of more than [`LONGEST_PX`].
+    pub fn of_preview(preview: &Preview) -> Result<Self, ImageError> {
+        let (width, height) = preview.picture.pixels.dimensions();
         let grey = |p: &[u8; 3]| {
             let [r, g, b] = p.map(u32::from);
             ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
         };
-        let grey = small.as_raw().as_chunks::<3>().0.iter().map(grey).collect();
-        let longest = photo.pixels.width().max(photo.pixels.height());
-        let sketch = Self::of_grey(width, height, grey)?;
-        Ok(Self { shrunk: longest as f32 / width.max(height) as f32, ..sketch })
+        let pixels = preview.picture.pixels.as_raw().as_chunks::<3>().0;
+        let sketch = Self::of_grey(width, height, pixels.iter().map(grey).collect())?;
+        Ok(Self { shrunk: preview.photo_px as f32 / width.max(height) as f32, ..sketch })
     }
 
     /// The sketch of a grey picture, row by row.

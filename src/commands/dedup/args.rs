@@ -162,6 +162,7 @@ impl DedupArgs {
             look: !self.no_look && photos != PhotosAt::Nowhere,
             photos,
             photos_against,
+            previews: None,
         };
         let join = self.join(index, self.threshold(index)?, vectors)?;
         Ok(Options { join, after })

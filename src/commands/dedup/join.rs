@@ -15,6 +15,8 @@ use crate::progress::Bars;
 
 /// The folder below `--out` that has the collection of photos.
 const COLLECTION: &str = "collection";
+/// The folder below `--out` that has previews of the photos that a run encodes, until it ends.
+const PREVIEWS: &str = "previews";
 
 /// Flags of a deduplication.
 #[derive(Args)]
@@ -33,6 +35,7 @@ pub struct RunArgs {
 
 /// Finds duplicates.
 pub fn run(args: RunArgs) -> Result<()> {
+    let mut previews = None;
     let index = match args.targets.as_slice() {
         [index] if is_index(index) => {
             args.encoder.refuse("an index, whose photos are encoded")?;
@@ -41,20 +44,30 @@ pub fn run(args: RunArgs) -> Result<()> {
         _ => {
             args.dedup.check()?;
             let out = args.dedup.out()?.join(COLLECTION);
+            let folder = std::path::absolute(args.dedup.out()?)?.join(PREVIEWS);
             let options = UpdateOptions {
                 photos: args.targets,
                 only: true,
                 out: out.clone(),
+                encoder_flags: vec!["--previews".into(), folder.clone().into()],
                 ..UpdateOptions::default()
             };
-            bring_up_to_date(options, args.encoder)?;
+            let threads = Some(args.dedup.threads).filter(|&threads| threads > 0);
+            let encoder = EncoderArgs { workers: args.encoder.workers.or(threads), ..args.encoder };
+            bring_up_to_date(options, encoder)?;
+            previews = Some(folder);
             out
         }
     };
-    let options = args.dedup.options(&index)?;
+    let mut options = args.dedup.options(&index)?;
+    options.after.previews = previews.clone();
     let bars = Bars::default();
     let report = dedup(&options, &|p| bars.report(p))?;
     drop(bars);
+    if let Some(folder) = previews {
+        // A later run decodes what it looks at. What cannot be removed is in nobody's way.
+        let _ = std::fs::remove_dir_all(folder);
+    }
     print(args.output.format, &report, text)
 }
 

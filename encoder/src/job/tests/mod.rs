@@ -86,7 +86,8 @@ fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
 }
 
 fn workers_of(workers: usize) -> JobOptions<'static> {
-    JobOptions { workers, batch: 1, parts: None, model: None, pixel_hashes: true, planned: None }
+    let (parts, model, planned, previews) = (None, None, None, None);
+    JobOptions { workers, batch: 1, parts, model, pixel_hashes: true, planned, previews }
 }
 
 fn setup() -> (TempDir, Input) {

@@ -29,14 +29,23 @@ const MOST_NEAR: usize = 1 << 16;
 /// A row that looks for near ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Seeker {
-    /// The decoded row as a query.
+    /// The row's vector, or what its code decodes to, as a query.
     pub query: Query,
     /// Ordinal of the row.
     pub ordinal: u32,
     /// Place of the row in its list.
     pub place: u32,
-    /// Rows that cost more are not near.
-    pub ceiling: f32,
+    /// Rows of its own list that cost more are not near; and of other lists.
+    pub ceilings: [f32; 2],
+    /// What the row's own code costs.
+    pub own_cost: f32,
+}
+
+impl Seeker {
+    /// Rows of a list that cost more are not near.
+    fn ceiling(&self, sought: &Sought<'_>) -> f32 {
+        self.ceilings[usize::from(!sought.is_own)]
+    }
 }
 
 /// A list of one shard that the seekers are compared with.
@@ -45,6 +54,8 @@ pub(crate) struct Sought<'a> {
     pub target: Target<'a>,
     /// Number of the list.
     pub list: u32,
+    /// Whether the list has the seekers' number.
+    pub is_own: bool,
     /// The rows of the list that are wanted.
     pub wanted: Wanted,
 }
@@ -210,7 +221,8 @@ impl<'s> Tile<'s> {
             for (lane, seeker) in seekers.iter().enumerate() {
                 let seen = tile.seen.iter().skip(lane).step_by(seekers.len());
                 let room = seen
-                    .map(|seen| QueryBound::room(&seen.bound, seeker.ceiling))
+                    .zip(sought)
+                    .map(|(seen, list)| QueryBound::room(&seen.bound, seeker.ceiling(list)))
                     .fold(0.0, f64::max);
                 let unit = buffers.lanes.set(simd, lane, &tile.tables[lane], room);
                 tile.units[lane] = unit.unwrap_or(f64::INFINITY);
@@ -242,7 +254,7 @@ impl<'a> Scan<'a, '_> {
         let mut thresholds = [0; MAX_LANES];
         let mut some = 0u64;
         for (lane, seen) in self.seen.iter().enumerate() {
-            let room = QueryBound::room(&seen.bound, self.tile.seekers[lane].ceiling);
+            let room = QueryBound::room(&seen.bound, self.ceiling(lane));
             let unit = self.tile.units[lane];
             // Without a unit every row is scored.
             let limit = if unit.is_finite() && self.tile.bounds[lane].sound() {
@@ -292,7 +304,7 @@ impl<'a> Scan<'a, '_> {
             places.clear();
             let bound = &self.tile.bounds[lane];
             if bound.sound() {
-                let ceiling = self.tile.seekers[lane].ceiling;
+                let ceiling = self.ceiling(lane);
                 let Some(limit) = bound.threshold(&seen.bound, ceiling) else {
                     self.counts.skipped += 1;
                     continue;
@@ -310,6 +322,11 @@ impl<'a> Scan<'a, '_> {
         Ok(())
     }
 
+    /// Rows of the list that cost a seeker more are not near.
+    fn ceiling(&self, lane: usize) -> f32 {
+        self.tile.seekers[lane].ceiling(self.here)
+    }
+
     /// Leaves a bit a row in the buffers, set where the row is left out; false where none is.
     fn any_dead(&self, scratch: &mut Scratch) -> Result<bool> {
         let (Target { shard, excluded, .. }, list) = (self.here.target, &self.list);
@@ -318,7 +335,7 @@ impl<'a> Scan<'a, '_> {
 
     /// Scores the rows at `places` for a seeker, and keeps the near ones.
     fn score(&mut self, lane: usize, any_dead: bool, places: &mut Vec<u32>, scratch: &mut Scratch) {
-        let seeker = &self.tile.seekers[lane];
+        let (seeker, ceiling) = (&self.tile.seekers[lane], self.ceiling(lane));
         match self.here.wanted {
             Wanted::All => {}
             Wanted::Behind => places.retain(|&place| place > seeker.place),
@@ -339,7 +356,7 @@ impl<'a> Scan<'a, '_> {
         model.metric().turn_to_costs(scores);
         self.counts.scored += places.len() as u64;
         for (&place, &cost) in places.iter().zip(&*scores) {
-            if cost <= seeker.ceiling {
+            if cost <= ceiling {
                 let (seeker, sought) = (lane as u32, self.number);
                 self.near.push(Near { seeker, sought, place, cost });
             }

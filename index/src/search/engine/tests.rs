@@ -22,6 +22,7 @@ use crate::model::{Metric, Model, ModelParts};
 use crate::search::cancel::Cancel;
 use crate::search::engine::{Scratch, Sharing};
 use crate::search::filter::{Filter, Name, RowFilter};
+use crate::search::join::{Ceiling, Pair, Seeking};
 use crate::search::params::SearchParams;
 use crate::search::snapshot::Snapshot;
 use crate::shard::ShardBuilder;
@@ -344,9 +345,37 @@ fn known(snapshot: &Snapshot) -> Vec<Known> {
     all
 }
 
+/// Some rows have a threshold, some a vector.
+struct Seek {
+    limits: [f32; 2],
+    beyond: Option<[f32; 2]>,
+    vectors: BTreeMap<crate::Row, Vec<f32>>,
+}
+
+impl Seeking for Seek {
+    fn seeks(&self, row: crate::Row) -> bool {
+        !row.ordinal.is_multiple_of(5)
+    }
+
+    fn ceiling(&self, row: crate::Row, is_known: bool) -> Ceiling {
+        match self.beyond.filter(|_| is_known) {
+            Some(beyond) => Ceiling::Beyond(beyond),
+            None => Ceiling::Score(self.limits[row.ordinal as usize % 5 % 2]),
+        }
+    }
+
+    fn vectors(&mut self, rows: &[crate::Row]) -> crate::Result<Vec<Option<Vec<f32>>>> {
+        Ok(rows.iter().map(|row| self.vectors.get(row).cloned()).collect())
+    }
+
+    fn take(&mut self, _: &mut Vec<Pair>) -> crate::Result<()> {
+        Ok(())
+    }
+}
+
 /// A join finds the pairs that comparing every row with every other finds, each once, with the bits
 /// of the definition: both metrics and code sizes, rows of several shards, rows without a
-/// threshold, deleted rows, at every level.
+/// threshold, rows whose vectors are known, deleted rows, at every level.
 #[test]
 fn a_join_finds_the_near_pairs() {
     let cases = ocelli_test_support::cases(25, 500);
@@ -356,7 +385,14 @@ fn a_join_finds_the_near_pairs() {
         let tmp = tempfile::tempdir().unwrap();
         let snapshot = collection(&mut rng, tmp.path());
         let (model, p) = (snapshot.model(), snapshot.model().parts());
-        let rows = known(&snapshot);
+        let mut rows = known(&snapshot);
+        let mut seek = Seek { limits: [0.0; 2], beyond: None, vectors: BTreeMap::new() };
+        for row in rows.iter_mut().filter(|row| seed % 2 == 1 && row.row.ordinal % 3 == 1) {
+            let mut x = model.restore(row.query.z.clone());
+            x.iter_mut().for_each(|x| *x += rng.random_range(-0.1..0.1));
+            row.query = model.prepare(&x).unwrap();
+            seek.vectors.insert(row.row, x);
+        }
         let simd = Simd::all().nth(seed as usize % Simd::all().count()).unwrap();
         let mut scratch = Scratch::at(simd);
         let nprobe = rng.random_range(1..=p.nlist);
@@ -395,18 +431,34 @@ fn a_join_finds_the_near_pairs() {
             continue;
         }
         pairs.sort_by(|a, b| p.metric.order(a.2, b.2));
-        let limits = [pairs[pairs.len() / 20].2, pairs[pairs.len() / 3].2];
-        let limit = |row: crate::Row| match row.ordinal % 5 {
-            0 => None,
-            n => Some(limits[n as usize % 2]),
-        };
-        pairs.retain(|(a, _, score)| {
-            limit(*a).is_some_and(|limit| p.metric.cost(*score) <= p.metric.cost(limit))
+        seek.limits = [pairs[pairs.len() / 20].2, pairs[pairs.len() / 3].2];
+        let own: BTreeMap<crate::Row, (u32, f32)> = rows
+            .iter()
+            .map(|row| {
+                let at = snapshot.shard_of(row.row).unwrap().code(row.row.ordinal).unwrap();
+                let score = row.query.score(p.metric, &model.decode(row.list, &at.1));
+                (row.row, (row.list, p.metric.cost(score)))
+            })
+            .collect();
+        if seed % 4 == 1 {
+            let mut beyond: Vec<f32> =
+                pairs.iter().map(|(a, _, s)| p.metric.cost(*s) - own[a].1).collect();
+            beyond.sort_by(f32::total_cmp);
+            seek.beyond = Some([beyond[beyond.len() / 3], beyond[beyond.len() / 20]]);
+        }
+        pairs.retain(|(a, b, score)| {
+            let ((list, own_cost), is_known) = (own[a], seek.vectors.contains_key(a));
+            let ceiling = match seek.ceiling(*a, is_known) {
+                Ceiling::Score(score) => p.metric.cost(score),
+                Ceiling::Beyond(beyond) => own_cost + beyond[usize::from(own[b].0 != list)],
+            };
+            seek.seeks(*a) && p.metric.cost(*score) <= ceiling
         });
         let mut found = Vec::new();
         for list in 0..p.nlist as u32 {
-            let counts =
-                snapshot.join_list(&plan, list, limit, None, &mut scratch, &mut found).unwrap();
+            let counts = snapshot
+                .join_list_by(&plan, list, &mut seek, None, &mut scratch, &mut found)
+                .unwrap();
             skipped += counts.skipped;
             assert!(counts.scored <= counts.scanned);
         }

@@ -35,7 +35,7 @@ fn options(out: &Path) -> ResolveOptions {
 }
 
 fn run(edges: &dyn Edges, table: &Table, options: &ResolveOptions) -> Result<Resolved> {
-    resolve(edges, table, &mut NothingKnown, &FilePictures, options, &silent)
+    resolve(edges, table, &mut NothingKnown, &FilePictures::default(), options, &silent)
 }
 
 fn row(id: u64, key: &str) -> Facts {

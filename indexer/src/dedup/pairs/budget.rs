@@ -30,7 +30,7 @@ pub(super) struct Shares {
     pub(super) _mapped: Option<MappedLimit>,
 }
 
-/// Divides `budget_bytes` (0: no limit) among what a deduplication of `rows` takes: two bits a row,
+/// Divides `budget_bytes` (0: no limit) among what a deduplication of `rows` takes: four bits a row,
 /// the model, the plan of lists, blocks of pairs, and sorting.
 ///
 /// # Errors
@@ -48,7 +48,7 @@ pub(super) fn divide(
     }
     let (threads, nlist) = (cores(threads), rows.model().parts().nlist);
     let plan = nlist * (nprobe.min(nlist) + 1) * LIST_PAIR_BYTES;
-    let bits = rows.count() as usize / 4;
+    let bits = rows.count() as usize / 2;
     let least_block = BLOCK_PAIRS.0 * pair_bytes;
     let fixed = model_bytes(rows.model())
         + plan

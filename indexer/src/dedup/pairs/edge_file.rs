@@ -54,6 +54,31 @@ fn from_words([a, b, scores, rest]: [u64; WORDS]) -> Option<Edge> {
     })
 }
 
+/// Files with the edges of `files`: these; or, where they are more than may be open at once, one
+/// at `path` that has them all.
+///
+/// # Errors
+/// Those of reading, sorting and writing.
+pub(super) fn merged(
+    files: Vec<PathBuf>,
+    path: &Path,
+    memory: Option<SortMemory>,
+) -> Result<Vec<PathBuf>> {
+    if files.len() <= MERGED {
+        return Ok(files);
+    }
+    let mut sorter = Sorter::new(memory);
+    for path in &files {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+        while let Some(words) = read(&mut file, path)? {
+            sorter.push(words)?;
+        }
+    }
+    write_sorted(path, sorter)?;
+    Ok(vec![path.to_owned()])
+}
+
 /// Facts of a file of edges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EdgeFacts {
@@ -113,42 +138,23 @@ pub(super) fn require_hash(path: &Path, expected: &Hash) -> Result<()> {
 
 /// Edges of several files, in order, each pair of rows once.
 pub struct Edges {
-    merged: Merged,
+    files: Vec<(PathBuf, BufReader<File>, Option<[u64; WORDS]>)>,
     last: Option<(u64, u64)>,
 }
 
-enum Merged {
-    Files(Vec<(PathBuf, BufReader<File>, Option<[u64; WORDS]>)>),
-    /// Of more files than may be open at once.
-    Sorted(Box<crate::sort::Sorted<[u64; WORDS]>>),
-}
-
 impl Edges {
-    /// The edges of files, whose hashes were looked at.
+    /// The edges of files, whose hashes were looked at, and which are few.
     ///
     /// # Errors
-    /// Those of reading; those of sorting, where there are many files.
-    pub(super) fn open(files: &[PathBuf], memory: Option<SortMemory>) -> Result<Self> {
-        let last = None;
-        if files.len() <= MERGED {
-            let open = |path: &PathBuf| {
-                let file = File::open(path).map_err(Error::io("open", path))?;
-                let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-                let next = read(&mut file, path)?;
-                Ok((path.clone(), file, next))
-            };
-            let merged = Merged::Files(files.iter().map(open).collect::<Result<_>>()?);
-            return Ok(Self { merged, last });
-        }
-        let mut sorter = Sorter::new(memory);
-        for path in files {
+    /// Those of reading.
+    pub(super) fn open(files: &[PathBuf]) -> Result<Self> {
+        let open = |path: &PathBuf| {
             let file = File::open(path).map_err(Error::io("open", path))?;
             let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-            while let Some(words) = read(&mut file, path)? {
-                sorter.push(words)?;
-            }
-        }
-        Ok(Self { merged: Merged::Sorted(Box::new(sorter.finish()?)), last })
+            let next = read(&mut file, path)?;
+            Ok((path.clone(), file, next))
+        };
+        Ok(Self { files: files.iter().map(open).collect::<Result<_>>()?, last: None })
     }
 
     /// The next edge.
@@ -156,7 +162,7 @@ impl Edges {
     /// # Errors
     /// Those of reading; words that are no edge.
     pub fn next_edge(&mut self) -> Result<Option<Edge>> {
-        while let Some(words) = self.merged.next()? {
+        while let Some(words) = self.next_words()? {
             let rows = (words[0], words[1]);
             if self.last.replace(rows) == Some(rows) {
                 continue;
@@ -167,6 +173,14 @@ impl Edges {
         }
         Ok(None)
     }
+
+    fn next_words(&mut self) -> Result<Option<[u64; WORDS]>> {
+        let least = self.files.iter_mut().filter(|file| file.2.is_some()).min_by_key(|file| file.2);
+        let Some((path, file, next)) = least else { return Ok(None) };
+        let words = next.take();
+        *next = read(file, path)?;
+        Ok(words)
+    }
 }
 
 impl Iterator for Edges {
@@ -174,20 +188,6 @@ impl Iterator for Edges {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_edge().transpose()
-    }
-}
-
-impl Merged {
-    fn next(&mut self) -> Result<Option<[u64; WORDS]>> {
-        let files = match self {
-            Self::Sorted(sorted) => return sorted.next(),
-            Self::Files(files) => files,
-        };
-        let least = files.iter_mut().filter(|file| file.2.is_some()).min_by_key(|file| file.2);
-        let Some((path, file, next)) = least else { return Ok(None) };
-        let words = next.take();
-        *next = read(file, path)?;
-        Ok(words)
     }
 }
 
@@ -257,7 +257,9 @@ mod tests {
             }
             want.sort_unstable();
             want.dedup();
-            let edges = Edges::open(&files, None).unwrap();
+            let files = merged(files, &tmp.path().join("merged"), None).unwrap();
+            assert!(files.len() <= MERGED);
+            let edges = Edges::open(&files).unwrap();
             let found: Vec<(u64, u64)> =
                 edges.map(|edge| edge.map(|e| (e.a, e.b)).unwrap()).collect();
             assert_eq!(found, want, "{count} files");
@@ -269,7 +271,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("edges");
         std::fs::write(&path, [1; 33]).unwrap();
-        let mut edges = Edges::open(&[path], None).unwrap();
+        let mut edges = Edges::open(&[path]).unwrap();
         assert!(edges.next_edge().is_err());
     }
 }

@@ -21,7 +21,7 @@ use crate::dedup::clusters::{Scored, Similarity};
 use crate::dedup::edge::{Edge, Label, RowNumber, ScoredBy};
 use crate::dedup::resolve::Resolved;
 use crate::dedup::rows::Edges;
-use crate::sort::SortMemory;
+use crate::threads::pool;
 
 /// Every parameter and count of a join that its pairs depend on, and no other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,11 +43,16 @@ pub struct JoinSummary {
     pub threshold: f64,
     /// Lists that the rows of a list were compared with.
     pub nprobe: usize,
-    /// Scores by codes of pairs that were scored again are at least as good.
+    /// Scores by codes of pairs that were scored again are at least as good, where rows have no
+    /// vector.
     pub code_score: f64,
+    /// Where they have one, a code costs at most so much beyond the row's own code: in the same
+    /// list, and in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_beyond: Option<[f64; 2]>,
     /// What pairs are scored by, as far as all rows have it.
     pub scored_by: ScoredBy,
-    /// Rows and pairs on which `code_score` was measured.
+    /// Rows and pairs on which `code_score` and `code_beyond` were measured.
     pub margin_rows: u64,
     /// See `margin_rows`.
     pub margin_pairs: u64,
@@ -66,6 +71,7 @@ pub struct JoinSummary {
 
 impl JoinSummary {
     fn of(job: &DedupJob, settings: &Settings, rows: &RowSet) -> Result<Self> {
+        let limits = settings.code_limits()?;
         Ok(Self {
             index: job.index.clone(),
             against: job.against.clone(),
@@ -74,7 +80,8 @@ impl JoinSummary {
             metric: rows.model().metric().as_str(),
             threshold: Settings::number(&settings.threshold)?.into(),
             nprobe: settings.nprobe,
-            code_score: Settings::number(&settings.code_score)?.into(),
+            code_score: limits.score.into(),
+            code_beyond: limits.beyond.map(|beyond| beyond.map(f64::from)),
             scored_by: settings.scored_by,
             margin_rows: settings.margin_rows,
             margin_pairs: settings.margin_pairs,
@@ -158,13 +165,12 @@ pub(super) fn edge_score(metric: Metric) -> fn(f32) -> f32 {
 /// The edges of a plan, which are read again and again.
 struct PlanEdges {
     files: Vec<PathBuf>,
-    memory: Option<SortMemory>,
     score: fn(f32) -> f32,
 }
 
 impl Edges for PlanEdges {
     fn each(&self, take: &mut dyn FnMut(&Edge) -> Result<()>) -> Result<()> {
-        let mut edges = edge_file::Edges::open(&self.files, self.memory.clone())?;
+        let mut edges = edge_file::Edges::open(&self.files)?;
         while let Some(mut edge) = edges.next_edge()? {
             edge.score = (self.score)(edge.score);
             take(&edge)?;
@@ -173,8 +179,12 @@ impl Edges for PlanEdges {
     }
 }
 
+/// The name of the file of all pairs, where tasks have left many.
+const ALL_PAIRS: &str = "pairs";
+
 /// Scores pairs as the join does.
 struct ScoredAgain<'a> {
+    pool: rayon::ThreadPool,
     scorer: &'a Scorer<'a>,
     labels: &'a Labels<'a>,
     score: fn(f32) -> f32,
@@ -194,7 +204,7 @@ impl Similarity for ScoredAgain<'_> {
         // What is not near enough is not looked at.
         let is_near = |&(_, score, _): &(RowPair, f32, ScoredBy)| (self.score)(score) >= self.least;
         let (near, far): (Vec<_>, Vec<_>) = scored.into_iter().partition(is_near);
-        let mut edges = self.labels.edges(&near)?;
+        let mut edges = self.pool.install(|| self.labels.edges(&near))?;
         edges.extend(far.iter().map(|&((a, b), score, scored_by)| Edge {
             a,
             b,
@@ -214,6 +224,13 @@ impl Similarity for ScoredAgain<'_> {
     }
 }
 
+/// Removes the marks of a plan in its indexes. One that is read-only has none.
+pub(super) fn remove_marks(file: &PlanFile) {
+    for place in [INDEX, AGAINST].into_iter().filter_map(|name| file.places.get(name)) {
+        let _ = WorkArea::new(place, file.hash).remove();
+    }
+}
+
 /// Hands the edges of the plan in `path` on to `resolve`, and removes what its tasks have left.
 ///
 /// # Errors
@@ -221,7 +238,7 @@ impl Similarity for ScoredAgain<'_> {
 pub(super) fn finish(
     path: &Path,
     file: PlanFile,
-    budget_bytes: usize,
+    (threads, budget_bytes): (usize, usize),
     opinion: Option<&dyn SecondOpinion>,
     resolve: ResolveFn<'_>,
 ) -> Result<DedupReport> {
@@ -233,9 +250,13 @@ pub(super) fn finish(
     join.candidates = sums.candidates;
     let metric = opened.rows.model().metric();
     let score = edge_score(metric);
-    let edges = PlanEdges { files, memory: opened.sort_memory(), score };
+    let all = opened.work.folder().join(ALL_PAIRS);
+    let files = edge_file::merged(files, &all, opened.sort_memory())?;
+    let edges = PlanEdges { files, score };
     let threshold = score(Settings::number(&opened.settings.threshold)?);
-    let mut similarity = ScoredAgain { scorer: &scorer, labels: &labels, score, least: threshold };
+    let pool = pool(threads)?;
+    let least = threshold;
+    let mut similarity = ScoredAgain { pool, scorer: &scorer, labels: &labels, score, least };
     let resolved = resolve(Found {
         rows: &opened.rows,
         edges: &edges,
@@ -250,12 +271,7 @@ pub(super) fn finish(
         out: &opened.file.out,
         memory_bytes: budget_bytes,
     })?;
-    for name in [INDEX, AGAINST] {
-        if let Some(place) = opened.file.places.get(name) {
-            // The index may be read-only: then there is no mark of the plan in it.
-            let _ = WorkArea::new(place, opened.file.hash).remove();
-        }
-    }
+    remove_marks(&opened.file);
     opened.work.remove()?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(DedupReport { join, compared: sums.compared, resolved, seconds })

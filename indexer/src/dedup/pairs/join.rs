@@ -6,15 +6,16 @@
 
 use std::ops::Range;
 
-use ocelli_index::{JoinPlan, Pair, Scratch, Snapshot};
+use ocelli_index::{Ceiling, JoinPlan, Pair, Row, Scratch, Seeking, Snapshot};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::edge_file::{WORDS, to_words};
 use super::label::Labels;
+use super::margin::CodeLimits;
 use super::score::{RowPair, ScoreScratch, Scorer};
 use crate::dedup::edge::ScoredBy;
-use crate::error::carry;
+use crate::error::{Keep, carry};
 use crate::sort::Sorter;
 use crate::{Progress, ProgressFn, Result};
 
@@ -43,8 +44,8 @@ pub(super) struct Join<'a> {
     pub(super) labels: &'a Labels<'a>,
     /// Scores that edges reach.
     pub(super) threshold: f32,
-    /// Scores by codes that candidates reach.
-    pub(super) code_score: f32,
+    /// How near the codes of candidates are.
+    pub(super) limits: CodeLimits,
     /// Pairs of a block.
     pub(super) block_pairs: usize,
 }
@@ -57,6 +58,34 @@ struct Worker {
     pairs: Vec<RowPair>,
     scored: Vec<(RowPair, f32, ScoredBy)>,
     buffers: ScoreScratch,
+}
+
+/// A join on one thread, as the index asks for what it needs.
+struct Side<'a, 'k> {
+    join: &'a Join<'a>,
+    worker: &'a mut Worker,
+    edges: &'a Mutex<Sorter<[u64; WORDS]>>,
+    counts: &'a mut Counts,
+    keep: &'a mut Keep<'k>,
+}
+
+impl Seeking for Side<'_, '_> {
+    fn seeks(&self, row: Row) -> bool {
+        !self.join.scorer.rows.is_old(row)
+    }
+
+    fn ceiling(&self, _: Row, is_known: bool) -> Ceiling {
+        self.join.limits.ceiling(is_known)
+    }
+
+    fn vectors(&mut self, rows: &[Row]) -> ocelli_index::Result<Vec<Option<Vec<f32>>>> {
+        self.join.scorer.vectors_of(rows, &mut self.worker.buffers, self.keep)
+    }
+
+    fn take(&mut self, pairs: &mut Vec<Pair>) -> ocelli_index::Result<()> {
+        let done = self.join.take(pairs, self.worker, self.edges, self.counts);
+        (self.keep)(done)
+    }
 }
 
 impl Join<'_> {
@@ -101,21 +130,12 @@ impl Join<'_> {
         edges: &Mutex<Sorter<[u64; WORDS]>>,
         counts: &mut Counts,
     ) -> Result<()> {
-        let rows = self.scorer.rows;
-        let threshold = |row| (!rows.is_old(row)).then_some(self.code_score);
         let (mut scratch, mut found) =
             (std::mem::take(&mut worker.scratch), std::mem::take(&mut worker.found));
         found.clear();
         let done = carry(|keep| {
-            self.joined.join_list_by(
-                self.plan,
-                list,
-                threshold,
-                None,
-                &mut scratch,
-                &mut found,
-                |found| keep(self.take(found, worker, edges, counts)),
-            )
+            let mut side = Side { join: self, worker, edges, counts, keep };
+            self.joined.join_list_by(self.plan, list, &mut side, None, &mut scratch, &mut found)
         });
         (worker.scratch, worker.found) = (scratch, found);
         counts.compared += done?.scanned;

@@ -19,8 +19,8 @@ pub(super) struct Labels<'a> {
     rows: &'a RowSet,
     /// The column of perceptual hashes, if the index has it.
     phash: Option<Column>,
-    /// The columns of sizes of files and of times of change, if the index has them.
-    file: [Option<Column>; 2],
+    /// The columns of sizes of files, of times of change, and of hashes, if the index has them.
+    file: [Option<Column>; 3],
     /// Most bits in which copies differ.
     most_bits: u8,
     opinion: Option<&'a dyn SecondOpinion>,
@@ -43,7 +43,8 @@ impl<'a> Labels<'a> {
     ) -> Result<Self> {
         let schema = rows.all().schema()?;
         let phash = schema.find(names::PHASH).filter(|column| column.ty == ColumnType::Bytes8);
-        let file = [names::BYTES, names::MODIFIED_MS].map(|name| schema.find(name).cloned());
+        let file = [names::BYTES, names::MODIFIED_MS, names::SHA256]
+            .map(|name| schema.find(name).cloned());
         Ok(Self { rows, phash: phash.cloned(), file, most_bits, opinion })
     }
 
@@ -85,15 +86,20 @@ impl<'a> Labels<'a> {
         let columns: Vec<Column> = self.file.iter().flatten().cloned().collect();
         let values = all.values(&[place], &columns).pop().transpose()?.unwrap_or_default();
         let mut values = values.into_iter();
-        let mut number = |column: &Option<Column>| match column.as_ref().and_then(|_| values.next())
-        {
-            Some(Some(Value::Int(number))) => Some(number),
+        let mut next =
+            |column: &Option<Column>| column.as_ref().and_then(|_| values.next()).flatten();
+        let number = |value: Option<Value>| match value {
+            Some(Value::Int(number)) => Some(number),
             _ => None,
         };
-        let bytes = number(&self.file[0]).and_then(|bytes| bytes.try_into().ok());
-        let modified_ms = number(&self.file[1]);
+        let bytes = number(next(&self.file[0])).and_then(|bytes| bytes.try_into().ok());
+        let modified_ms = number(next(&self.file[1]));
+        let sha256 = match next(&self.file[2]) {
+            Some(Value::Bytes32(hash)) => Some(hash),
+            _ => None,
+        };
         let index = usize::from(row >= self.rows.own_count());
-        Ok(Side { row, index, key: all.key(place)?, bytes, modified_ms })
+        Ok(Side { row, index, key: all.key(place)?, bytes, modified_ms, sha256 })
     }
 
     /// Asks for a second opinion.

@@ -10,13 +10,15 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use ocelli_index::{FineKind, JoinPlan, Metric, Model, Pair, Row, Scratch, Snapshot};
+use ocelli_index::{
+    Ceiling, FineKind, JoinPlan, Metric, Model, Pair, Row, Scratch, Seeking, Snapshot,
+};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::row_set::RowSet;
 use super::score::{RowPair, ScoreScratch, Scorer};
 use crate::dedup::edge::{RowNumber, ScoredBy};
+use crate::error::{Keep, carry};
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
@@ -27,8 +29,9 @@ const SEEKERS: usize = 16;
 /// Pairs of a row that are scored: those that are nearest by their codes.
 const SCORED: usize = 256;
 /// Steps of the codes, beyond the threshold, that the codes of pairs which are looked at may be
-/// apart. A decoded row is half a step off, as far as squares go, and two rows are one.
-const STEPS: f32 = 2.0;
+/// apart: two decoded rows; and a decoded row and a vector, beyond the row's own code. A decoded
+/// row is half a step off, as far as squares go.
+const STEPS: (f32, f32) = (2.0, 1.0);
 /// Pairs that reach the threshold and are enough.
 const ENOUGH: usize = 1_000;
 /// Fewest pairs that decide alone.
@@ -46,11 +49,31 @@ const ROUNDING: f32 = 1e-5;
 /// The seed of the draw.
 const SEED: u64 = 21;
 
-/// The ceiling of the codes' scores, and what it was measured on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How near the codes of rows are that are scored again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodeLimits {
+    /// The worst score of two decoded rows.
+    pub score: f32,
+    /// What a decoded row costs at most, for a row whose vector is known, beyond what that one's
+    /// own code costs: in the same list, and in another. None: no vectors are known.
+    pub beyond: Option<[f32; 2]>,
+}
+
+impl CodeLimits {
+    /// What is asked of others by a row whose vector is known, or not.
+    pub(super) fn ceiling(&self, is_known: bool) -> Ceiling {
+        match self.beyond.filter(|_| is_known) {
+            Some(beyond) => Ceiling::Beyond(beyond),
+            None => Ceiling::Score(self.score),
+        }
+    }
+}
+
+/// The ceilings of codes, and what they were measured on.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Margin {
-    /// The worst score by codes that a pair may have and still be scored again.
-    pub code_score: f32,
+    /// The ceilings.
+    pub limits: CodeLimits,
     /// What pairs are scored by, as far as all rows have it.
     pub scored_by: ScoredBy,
     /// Rows that were compared with others.
@@ -66,7 +89,12 @@ pub struct Margin {
 struct Measured {
     rows: RowPair,
     exact: f32,
+    /// The cost of both decoded.
     code: f32,
+    /// The cost of one decoded beyond that of the other's own code.
+    beyond: f32,
+    /// Whether they are in one list.
+    is_own: bool,
 }
 
 /// Measures the ceiling for pairs of rows of `joined` (rows of the scorer without those that others
@@ -87,14 +115,19 @@ pub(super) fn measure(
     let norm_sq = mean_norm_sq(rows, &drawn)?;
     let cost = metric.cost(threshold);
     let slack = ROUNDING * (norm_sq + cost.abs());
-    let mut margin = Margin { code_score: 0.0, scored_by, rows: 0, pairs: 0, norm_sq };
+    let limits = CodeLimits { score: metric.score(cost + slack), beyond: None };
+    let mut margin = Margin { limits, scored_by, rows: 0, pairs: 0, norm_sq };
     if scored_by == ScoredBy::Codes {
-        margin.code_score = metric.score(cost + slack);
         return Ok(margin);
     }
     let lists = lists_of(joined, rows, &drawn)?;
-    let far = cost + STEPS * resolution_sq(rows.model(), false) as f32;
-    let sample = Sample { joined, scorer, cost, plan: &plan.both_ways(), far: metric.score(far) };
+    let step = resolution_sq(rows.model(), false) as f32;
+    let own_cost = own_cost(rows, norm_sq);
+    let far = CodeLimits {
+        score: metric.score(cost + STEPS.0 * step),
+        beyond: Some([cost - own_cost + STEPS.1 * step; 2]),
+    };
+    let sample = Sample { joined, scorer, cost, plan: &plan.both_ways(), far };
     let mut measured: Vec<Measured> = Vec::new();
     let is_near = |pair: &&Measured| pair.exact <= cost;
     for lists in lists.chunks(LISTS.0) {
@@ -106,16 +139,35 @@ pub(super) fn measure(
             margin.rows += seekers as u64;
             measured.extend(pairs);
         }
-        measured.sort_unstable_by_key(|pair| pair.rows);
+        // Of a pair that was found from both sides, the side on which it is harder to find.
+        measured.sort_unstable_by(|a, b| a.rows.cmp(&b.rows).then(b.beyond.total_cmp(&a.beyond)));
         measured.dedup_by_key(|pair| pair.rows);
         margin.pairs = measured.iter().filter(is_near).count() as u64;
         if margin.pairs >= ENOUGH as u64 {
             break;
         }
     }
-    let ceiling = ceiling(&mut measured, cost);
-    margin.code_score = metric.score(ceiling.max(cost) + slack);
+    let costs = |pair: &Measured| (pair.exact, pair.code, pair.rows);
+    let of_codes = ceiling(measured.iter().map(costs).collect(), cost);
+    margin.limits.score = metric.score(of_codes.max(cost) + slack);
+    if scored_by == ScoredBy::Vectors {
+        let beyond = |is_own| {
+            let of = measured.iter().filter(|pair| pair.is_own == is_own);
+            let costs = |pair: &Measured| (pair.exact - own_cost, pair.beyond, pair.rows);
+            ceiling(of.map(costs).collect(), cost - own_cost).max(0.0) + slack
+        };
+        margin.limits.beyond = Some([beyond(true), beyond(false)]);
+    }
     Ok(margin)
+}
+
+/// The cost of a vector for itself.
+fn own_cost(rows: &RowSet, norm_sq: f32) -> f32 {
+    match (rows.model().metric(), is_unit(rows)) {
+        (Metric::L2, _) => 0.0,
+        (Metric::InnerProduct, true) => -1.0,
+        (Metric::InnerProduct, false) => -norm_sq,
+    }
 }
 
 /// Rows that look for others, drawn by a fixed seed, in an order of chance.
@@ -197,11 +249,11 @@ struct Sample<'a> {
     cost: f32,
     /// The lists that the join compares, each with all of them.
     plan: &'a JoinPlan,
-    /// Score by codes that pairs reach which are looked at.
-    far: f32,
+    /// How near the codes of pairs are that are looked at.
+    far: CodeLimits,
 }
 
-/// A row that was found, by its cost by codes: the larger, the worse.
+/// A row that was found, by what it costs beyond the seeker's own code: the larger, the worse.
 #[derive(Clone, Copy, PartialEq)]
 struct Other(f32, RowNumber);
 
@@ -219,32 +271,66 @@ impl Ord for Other {
     }
 }
 
+/// A join of the sample, as the index asks for what it needs.
+struct Side<'a, 'k> {
+    sample: &'a Sample<'a>,
+    /// Ascending.
+    seekers: &'a [RowNumber],
+    /// The nearest rows of each.
+    best: Vec<BinaryHeap<Other>>,
+    keep: &'a mut Keep<'k>,
+}
+
+impl Side<'_, '_> {
+    fn seeker(&self, row: Row) -> Option<usize> {
+        self.seekers.binary_search(&self.sample.scorer.rows.number(row)).ok()
+    }
+}
+
+impl Seeking for Side<'_, '_> {
+    fn seeks(&self, row: Row) -> bool {
+        self.seeker(row).is_some()
+    }
+
+    fn ceiling(&self, _: Row, is_known: bool) -> Ceiling {
+        self.sample.far.ceiling(is_known)
+    }
+
+    fn vectors(&mut self, rows: &[Row]) -> ocelli_index::Result<Vec<Option<Vec<f32>>>> {
+        self.sample.scorer.vectors_of(rows, &mut ScoreScratch::default(), self.keep)
+    }
+
+    fn take(&mut self, pairs: &mut Vec<Pair>) -> ocelli_index::Result<()> {
+        let scorer = self.sample.scorer;
+        for pair in pairs.drain(..) {
+            let Some(best) = self.seeker(pair.a).map(|at| &mut self.best[at]) else { continue };
+            best.push(Other(pair.beyond, scorer.rows.number(pair.b)));
+            if best.len() > SCORED {
+                best.pop();
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Sample<'_> {
     /// The number of rows of a list that were compared, and the pairs of them with rows of the
     /// lists that the join compares: those that reach the threshold, and the nearest others.
     fn of_list(&self, list: u32, scratch: &mut Scratch) -> Result<(usize, Vec<Measured>)> {
-        let rows = self.scorer.rows;
         let seekers = spread(&self.seekers_of(list)?, SEEKERS);
-        let mut found: Vec<BinaryHeap<Other>> = vec![BinaryHeap::new(); seekers.len()];
-        let at = |row: Row| seekers.binary_search(&rows.number(row)).ok();
-        let seeks = |row: Row| at(row).map(|_| self.far);
-        let take = |pairs: &mut Vec<Pair>| {
-            for pair in pairs.drain(..) {
-                let Some(best) = at(pair.a).and_then(|at| found.get_mut(at)) else { continue };
-                best.push(Other(self.scorer.metric().cost(pair.score), rows.number(pair.b)));
-                if best.len() > SCORED {
-                    best.pop();
-                }
-            }
-            Ok(())
-        };
-        self.joined.join_list_by(self.plan, list, seeks, None, scratch, &mut Vec::new(), take)?;
+        let found = carry(|keep| {
+            let best = vec![BinaryHeap::new(); seekers.len()];
+            let mut side = Side { sample: self, seekers: &seekers, best, keep };
+            let pairs = &mut Vec::new();
+            self.joined.join_list_by(self.plan, list, &mut side, None, scratch, pairs)?;
+            Ok(side.best)
+        })?;
         let mut pairs: Vec<(RowPair, f32)> = Vec::new();
         for (&seeker, found) in seekers.iter().zip(found) {
-            let pair = |Other(cost, other)| ((seeker.min(other), seeker.max(other)), cost);
+            let pair = |Other(beyond, other)| ((seeker.min(other), seeker.max(other)), beyond);
             pairs.extend(found.into_iter().map(pair));
         }
-        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
         pairs.dedup_by_key(|pair| pair.0);
         Ok((seekers.len(), self.costs(&pairs, seekers.len())?))
     }
@@ -267,15 +353,17 @@ impl Sample<'_> {
         Ok(numbers)
     }
 
-    /// The costs of those of the pairs of so many rows that are kept; each pair has its cost by
-    /// codes.
+    /// The costs of those of the pairs of so many rows that are kept; each pair has what it costs
+    /// beyond the own code of a row.
     fn costs(&self, pairs: &[(RowPair, f32)], seekers: usize) -> Result<Vec<Measured>> {
         let (metric, wanted) = (self.scorer.metric(), self.scorer.common_source());
+        let mut scratch = ScoreScratch::default();
         let rows: Vec<RowPair> = pairs.iter().map(|&(rows, _)| rows).collect();
         let (mut kept, mut others): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
-        self.scorer.score(&rows, &mut ScoreScratch::default(), |i, score, by| {
-            let (rows, code) = pairs[i];
-            let pair = Measured { rows, exact: metric.cost(score), code };
+        self.scorer.score(&rows, &mut scratch, |i, score, by| {
+            let (rows, beyond) = pairs[i];
+            let exact = metric.cost(score);
+            let pair = Measured { rows, exact, code: 0.0, beyond, is_own: false };
             // Rows that lack a vector say nothing about those that have one.
             if by == wanted && pair.exact.is_finite() {
                 let is_near = pair.exact <= self.cost;
@@ -291,7 +379,22 @@ impl Sample<'_> {
         }
         kept.extend(others);
         kept.sort_unstable_by_key(|pair| pair.rows);
+        let by_codes: Vec<RowPair> = kept.iter().map(|pair| pair.rows).collect();
+        self.scorer.score_by_codes(&by_codes, &mut scratch, |i, score| {
+            kept[i].code = metric.cost(score);
+        })?;
+        kept.retain(|pair| pair.code.is_finite());
+        for pair in &mut kept {
+            pair.is_own = self.list(pair.rows.0)? == self.list(pair.rows.1)?;
+        }
         Ok(kept)
+    }
+
+    /// The list of a row.
+    fn list(&self, number: RowNumber) -> Result<Option<u32>> {
+        let row = self.scorer.rows.row(number);
+        let shard = self.scorer.rows.all().shards().nth(row.shard as usize);
+        Ok(shard.map(|shard| shard.code(row.ordinal)).transpose()?.map(|(list, _)| list))
     }
 }
 
@@ -303,20 +406,21 @@ fn spread(rows: &[RowNumber], most: usize) -> Vec<RowNumber> {
     }
 }
 
-/// The cost by codes that nearly all pairs have at most whose exact cost is at most `cost`.
-fn ceiling(measured: &mut [Measured], cost: f32) -> f32 {
+/// The cost by codes that nearly all pairs have at most whose exact cost is at most `cost`, of
+/// pairs with both costs.
+fn ceiling(mut measured: Vec<(f32, f32, RowPair)>, cost: f32) -> f32 {
     let mut near: Vec<f32> =
-        measured.iter().filter(|pair| pair.exact <= cost).map(|pair| pair.code).collect();
+        measured.iter().filter(|&&(exact, ..)| exact <= cost).map(|&(_, code, _)| code).collect();
     let of_near = quantile(&mut near).unwrap_or(cost);
     if near.len() >= FEWEST {
         return of_near;
     }
     measured.sort_unstable_by(|a, b| {
-        let distance = |pair: &Measured| (pair.exact - cost).abs();
-        distance(a).total_cmp(&distance(b)).then(a.rows.cmp(&b.rows))
+        let distance = |pair: &(f32, f32, RowPair)| (pair.0 - cost).abs();
+        distance(a).total_cmp(&distance(b)).then(a.2.cmp(&b.2))
     });
     let nearest = &measured[..measured.len().min(NEAREST)];
-    let mut off: Vec<f32> = nearest.iter().map(|pair| pair.code - pair.exact).collect();
+    let mut off: Vec<f32> = nearest.iter().map(|&(exact, code, _)| code - exact).collect();
     of_near.max(cost + quantile(&mut off).unwrap_or(0.0))
 }
 
@@ -404,22 +508,22 @@ pub(super) fn check_resolution(rows: &RowSet, margin: &Margin, threshold: f32) -
 mod tests {
     use super::*;
 
-    fn pair(exact: f32, code: f32, row: u64) -> Measured {
-        Measured { rows: (row, row + 1), exact, code }
+    fn pair(exact: f32, code: f32, row: u64) -> (f32, f32, RowPair) {
+        (exact, code, (row, row + 1))
     }
 
     /// Many near pairs decide alone; few of them together with those around the threshold.
     #[test]
     fn the_ceiling_keeps_nearly_all_near_pairs() {
-        let mut many: Vec<Measured> = (0..1000).map(|i| pair(0.5, i as f32 / 1000.0, i)).collect();
+        let mut many: Vec<_> = (0..1000).map(|i| pair(0.5, i as f32 / 1000.0, i)).collect();
         many.push(pair(2.0, 90.0, 5000));
-        assert_eq!(ceiling(&mut many, 1.0), 0.998);
-        let mut few: Vec<Measured> = (0..50).map(|i| pair(0.5, 0.7, i)).collect();
+        assert_eq!(ceiling(many, 1.0), 0.998);
+        let mut few: Vec<_> = (0..50).map(|i| pair(0.5, 0.7, i)).collect();
         few.extend((0..600).map(|i| pair(1.5 + i as f32 * 0.01, 1.8 + i as f32 * 0.01, 100 + i)));
-        let found = ceiling(&mut few, 1.0);
+        let found = ceiling(few, 1.0);
         assert!((found - 1.3).abs() < 1e-4, "{found}");
-        assert_eq!(ceiling(&mut [], 1.0), 1.0);
-        assert_eq!(ceiling(&mut [pair(0.5, 4.0, 1)], 1.0), 4.5);
+        assert_eq!(ceiling(Vec::new(), 1.0), 1.0);
+        assert_eq!(ceiling(vec![pair(0.5, 4.0, 1)], 1.0), 4.5);
     }
 
     #[test]

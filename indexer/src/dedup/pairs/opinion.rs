@@ -17,6 +17,8 @@ pub struct Side {
     /// Modification time of the file when it was encoded, in milliseconds since 1970, where it is
     /// known.
     pub modified_ms: Option<i64>,
+    /// SHA-256 of the file when it was encoded, where it is known.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// Two rows whose pictures are to be looked at.

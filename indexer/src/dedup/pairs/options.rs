@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::groups::GroupCounts;
-use super::margin::Margin;
+use super::margin::{CodeLimits, Margin};
 use super::vectors::VectorCounts;
 use crate::{Error, Result};
 
@@ -95,6 +95,8 @@ impl DedupOptions {
 pub(super) struct Settings {
     pub(super) threshold: String,
     pub(super) code_score: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code_beyond: Option<[String; 2]>,
     pub(super) nprobe: usize,
     pub(super) phash_bits: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,8 @@ impl Settings {
     ) -> Self {
         Self {
             threshold: options.threshold.to_string(),
-            code_score: margin.code_score.to_string(),
+            code_score: margin.limits.score.to_string(),
+            code_beyond: margin.limits.beyond.map(|beyond| beyond.map(|cost| cost.to_string())),
             nprobe: options.nprobe,
             phash_bits: options.phash_bits,
             since: options.since,
@@ -133,6 +136,20 @@ impl Settings {
             groups,
             after: options.after.clone(),
         }
+    }
+
+    /// How near codes are that are scored again.
+    ///
+    /// # Errors
+    /// Those of [`Self::number`].
+    pub(super) fn code_limits(&self) -> Result<CodeLimits> {
+        let beyond = |[own, others]: &[String; 2]| -> Result<[f32; 2]> {
+            Ok([Self::number(own)?, Self::number(others)?])
+        };
+        Ok(CodeLimits {
+            score: Self::number(&self.code_score)?,
+            beyond: self.code_beyond.as_ref().map(beyond).transpose()?,
+        })
     }
 
     /// A number that is kept as text.

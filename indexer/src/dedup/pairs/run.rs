@@ -7,7 +7,7 @@ use std::time::Instant;
 use ocelli_index::{BuildSeconds, Hash, Hasher, IndexDir, PlanFile, TaskRecord, WorkArea};
 use serde_json::Value;
 
-use super::finish::{DedupReport, ResolveFn, committed, finish};
+use super::finish::{DedupReport, ResolveFn, committed, finish, remove_marks};
 use super::opinion::SecondOpinion;
 use super::options::{DedupOptions, Settings};
 use super::plan::{make, work_folder};
@@ -50,9 +50,10 @@ pub fn dedup(
             session.run(task, opinion, progress)?;
         }
     }
-    let report = finish(&path, file, budget_bytes, opinion, resolve)?;
+    let report = finish(&path, file, (options.threads, budget_bytes), opinion, resolve)?;
     fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-    // Other plans may be there.
+    sweep(&work_folder(&options.out));
+    // What could not be removed may be there.
     let _ = fs::remove_dir(work_folder(&options.out));
     Ok(DedupReport { seconds: start.elapsed().as_secs_f64(), ..report })
 }
@@ -94,6 +95,20 @@ fn earlier(path: &Path) -> Result<Option<PlanFile>> {
     let work = WorkArea::beside(&file.out, file.hash);
     let is_there = |name: &String| work.folder().join(name).exists();
     Ok(job_of(&file)?.prepared.keys().all(is_there).then_some(file))
+}
+
+/// Removes what runs with other options have left in a folder of work, none of which will go on:
+/// the result that they were for is there. What cannot be removed stays.
+fn sweep(folder: &Path) {
+    let plans = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in plans.filter(|path| path.extension().is_some_and(|ending| ending == "plan")) {
+        let Ok(file) = PlanFile::read(&path) else { continue };
+        let work = WorkArea::beside(&file.out, file.hash);
+        remove_marks(&file);
+        if work.remove().is_ok() {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 /// Plans a deduplication, and writes the plan to `out`.
@@ -164,7 +179,7 @@ pub fn commit(
         return Ok(DedupReport { join, compared: 0, resolved, seconds: 0.0 });
     }
     let budget_bytes = file.memory_budget_bytes as usize;
-    finish(path, file, budget_bytes, opinion, resolve)
+    finish(path, file, (0, budget_bytes), opinion, resolve)
 }
 
 /// What the options of the plan in `path` said of what becomes of its pairs

@@ -4,12 +4,13 @@
 //! Pairs are scored a block at a time. The rows of a block are sorted, so that vectors are read in
 //! the order of their places, each once for all of its pairs.
 
-use ocelli_index::{Metric, simd};
+use ocelli_index::{Metric, Row, simd};
 
 use super::row_set::RowSet;
 use super::vectors::{NO_VECTOR, Vectors};
 use crate::Result;
 use crate::dedup::edge::{RowNumber, ScoredBy};
+use crate::error::Keep;
 
 /// Two rows, the smaller number first.
 pub(super) type RowPair = (RowNumber, RowNumber);
@@ -51,7 +52,35 @@ impl Scorer<'_> {
         }
     }
 
-    /// Whether a score is at least as good as the threshold.
+    /// The vectors of rows, in any order, where they are known and all rows are scored by them.
+    ///
+    /// # Errors
+    /// What `keep` makes of those of reading.
+    pub(super) fn vectors_of(
+        &self,
+        rows: &[Row],
+        scratch: &mut ScoreScratch,
+        keep: &mut Keep<'_>,
+    ) -> ocelli_index::Result<Vec<Option<Vec<f32>>>> {
+        let mut found = vec![None; rows.len()];
+        let Some(vectors) = self.vectors else { return Ok(found) };
+        let mut numbers: Vec<(RowNumber, usize)> =
+            rows.iter().map(|&row| self.rows.number(row)).zip(0..).collect();
+        numbers.sort_unstable();
+        let ScoreScratch { rows: sorted, slots, x, .. } = scratch;
+        sorted.clear();
+        sorted.extend(numbers.iter().map(|&(number, _)| number));
+        keep(vectors.read(self.rows, sorted, slots, x))?;
+        let dim = self.rows.model().parts().dim;
+        for (&(_, at), &slot) in numbers.iter().zip(&*slots) {
+            if slot != NO_VECTOR {
+                found[at] = Some(x[slot as usize * dim..][..dim].to_vec());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The metric of scores.
     pub(super) fn metric(&self) -> Metric {
         self.rows.model().metric()
     }
@@ -88,6 +117,20 @@ impl Scorer<'_> {
             left.into_iter().partition(|&i| is_finer(pairs[i].0) && is_finer(pairs[i].1));
         self.by_codes(pairs, &finer, true, scratch, |i, s| take(i, s, ScoredBy::FineCodes))?;
         self.by_codes(pairs, &plain, false, scratch, |i, s| take(i, s, ScoredBy::Codes))
+    }
+
+    /// Scores all pairs by the codes that a search scans, whatever else there is.
+    ///
+    /// # Errors
+    /// Damaged files.
+    pub(super) fn score_by_codes(
+        &self,
+        pairs: &[RowPair],
+        scratch: &mut ScoreScratch,
+        take: impl FnMut(usize, f32),
+    ) -> Result<()> {
+        let all: Vec<usize> = (0..pairs.len()).collect();
+        self.by_codes(pairs, &all, false, scratch, take)
     }
 
     fn by_codes(

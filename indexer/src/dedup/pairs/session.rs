@@ -210,7 +210,7 @@ impl Session {
             scorer: &scorer,
             labels: &labels,
             threshold: Settings::number(&settings.threshold)?,
-            code_score: Settings::number(&settings.code_score)?,
+            limits: settings.code_limits()?,
             block_pairs: shares.block_pairs,
         };
         let edges = Mutex::new(Sorter::new(self.opened.sort_memory()));

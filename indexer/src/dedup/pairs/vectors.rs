@@ -3,17 +3,20 @@
 //! A table has the place of each row's vector, eight bytes a row, in a file, and in memory where
 //! there is enough. A vector that was made
 //! of other content than the row has, by the hashes of the image files, gets no place. Where there
-//! are no such hashes, a vector is looked at when it is read: codewords of the row must be those
-//! that the model gives it.
+//! are no such hashes, a vector is looked at when it is read first: codewords of the row must be
+//! those that the model gives it.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ocelli_index::attributes::names;
 use ocelli_index::container::AtomicFile;
-use ocelli_index::{Column, DescriptorSpec, Hash, Hasher, Model, Row, Snapshot, Value};
+use ocelli_index::{
+    Column, DescriptorSpec, Hash, Hasher, Metric, Model, Row, Snapshot, Value, simd,
+};
 use ocelli_vector::dense;
 use serde::{Deserialize, Serialize};
 
@@ -274,8 +277,34 @@ pub(super) struct Vectors {
     starts: Vec<u64>,
     table: Table,
     path: PathBuf,
-    /// Whether a vector that no hash proves can be compared with its row's code.
-    has_own_codes: bool,
+    /// What was found of vectors that no hash proves, two bits a row; None where they cannot be
+    /// compared with their rows' codes.
+    proofs: Option<Proofs>,
+    /// The numbers of codewords.
+    words: Vec<u32>,
+}
+
+/// What was found of the vectors of rows.
+struct Proofs(Vec<AtomicU64>);
+
+impl Proofs {
+    fn new(rows: u64) -> Self {
+        Self((0..rows.div_ceil(32)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Whether the vector of a row is its own; `look` says so at first.
+    fn get(&self, number: RowNumber, look: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let (word, shift) = (&self.0[number as usize / 32], 2 * (number % 32));
+        // A look gives the same each time, so that it does not matter which thread is first.
+        match word.load(Ordering::Relaxed) >> shift & 3 {
+            0 => {
+                let is_own = look()?;
+                word.fetch_or((1 + u64::from(is_own)) << shift, Ordering::Relaxed);
+                Ok(is_own)
+            }
+            found => Ok(found == 2),
+        }
+    }
 }
 
 impl Vectors {
@@ -301,7 +330,9 @@ impl Vectors {
         }
         // Descriptors that were augmented before they were coded are not those of the files.
         let has_own_codes = rows.indexes().iter().all(|index| index.generation().dba.is_none());
-        Ok(Self { sources, starts, table, path: path.to_owned(), has_own_codes })
+        let proofs = has_own_codes.then(|| Proofs::new(rows.count()));
+        let words = (0..rows.model().parts().ksub as u32).collect();
+        Ok(Self { sources, starts, table, path: path.to_owned(), proofs, words })
     }
 
     /// Reads the vectors of the rows `numbers`, ascending: `slots` gets the number of each one's
@@ -340,8 +371,9 @@ impl Vectors {
             let from = (first - self.starts[source]) as usize;
             let read = self.sources[source].source().read(from..from + len)?;
             for (&i, vector) in order[at..at + len].iter().zip(read.chunks_exact(dim)) {
-                let is_proven = places[i] & UNPROVEN == 0 || !self.has_own_codes;
-                if is_proven || has_code_of(rows, numbers[i], vector)? {
+                let look = || self.has_code_of(rows, numbers[i], vector);
+                let proofs = self.proofs.as_ref().filter(|_| places[i] & UNPROVEN != 0);
+                if proofs.map_or(Ok(true), |proofs| proofs.get(numbers[i], look))? {
                     slots[i] = (x.len() / dim) as u32;
                     x.extend_from_slice(vector);
                     if rows.model().parts().renormalize {
@@ -355,30 +387,32 @@ impl Vectors {
         }
         Ok(())
     }
-}
 
-/// Whether the code of a row is that of a vector, as far as a few codewords say.
-fn has_code_of(rows: &RowSet, number: RowNumber, vector: &[f32]) -> Result<bool> {
-    let (model, row) = (rows.model(), rows.row(number));
-    let Some(shard) = rows.all().shards().nth(row.shard as usize) else { return Ok(false) };
-    // A vector without a direction, or of numbers that are too large, is nobody's.
-    let Ok(z) = model.transform(vector) else { return Ok(false) };
-    let (list, code) = shard.code(row.ordinal)?;
-    let p = model.parts();
-    let dsub = p.d / p.m;
-    let centroid = model.centroid(list);
-    // The row decides which ones are compared, so that a wrong vector is not right for all.
-    let start = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize % p.m;
-    for i in 0..COMPARED.min(p.m) {
-        let sub = (start + i) % p.m;
-        let of = sub * dsub..(sub + 1) * dsub;
-        let residual: Vec<f32> =
-            z[of.clone()].iter().zip(&centroid[of]).map(|(a, b)| a - b).collect();
-        let book = &p.codebooks[sub * p.ksub * dsub..(sub + 1) * p.ksub * dsub];
-        let word = dense::nearest(&residual, book).map_or(0, |(word, _)| word);
-        if word != usize::from(code[sub]) {
-            return Ok(false);
+    /// Whether the code of a row is that of a vector, as far as a few codewords say.
+    fn has_code_of(&self, rows: &RowSet, number: RowNumber, vector: &[f32]) -> Result<bool> {
+        let (model, row) = (rows.model(), rows.row(number));
+        let Some(shard) = rows.all().shards().nth(row.shard as usize) else { return Ok(false) };
+        // A vector without a direction, or of numbers that are too large, is nobody's.
+        let Ok(z) = model.transform(vector) else { return Ok(false) };
+        let (list, code) = shard.code(row.ordinal)?;
+        let p = model.parts();
+        let dsub = p.d / p.m;
+        let centroid = model.centroid(list);
+        let mut distances = Vec::new();
+        // The row decides which ones are compared, so that a wrong vector is not right for all.
+        let start = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize % p.m;
+        for i in 0..COMPARED.min(p.m) {
+            let sub = (start + i) % p.m;
+            let of = sub * dsub..(sub + 1) * dsub;
+            let residual: Vec<f32> =
+                z[of.clone()].iter().zip(&centroid[of]).map(|(a, b)| a - b).collect();
+            let book = &p.codebooks[sub * p.ksub * dsub..(sub + 1) * p.ksub * dsub];
+            Metric::L2.of_rows(simd(), &residual, book, &self.words, &mut distances);
+            let nearest = distances.iter().copied().fold(f32::INFINITY, f32::min);
+            if distances.iter().position(|&d| d == nearest) != Some(usize::from(code[sub])) {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
-    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! Small pictures of rows.
 
-use ocelli_pictures::{Resizer, thumbnail};
+use ocelli_pictures::{Previews, Resizer};
 
 use crate::dedup::files::look;
 use crate::dedup::rows::Facts;
@@ -15,15 +15,19 @@ pub trait Pictures: Sync {
     fn jpeg(&self, facts: &Facts, longest_px: u32) -> Result<Vec<u8>, String>;
 }
 
-/// Pictures from the image files, which must be as they were when they were encoded.
-#[derive(Clone, Copy, Debug)]
-pub struct FilePictures;
+/// Pictures from the image files, which must be as they were when they were encoded, or from their
+/// previews.
+#[derive(Clone, Debug, Default)]
+pub struct FilePictures {
+    /// The previews, where there are any.
+    pub previews: Option<Previews>,
+}
 
 impl Pictures for FilePictures {
     fn jpeg(&self, facts: &Facts, longest_px: u32) -> Result<Vec<u8>, String> {
         look(facts).map_err(|unfit| unfit.reason().to_owned())?;
         let path = facts.path.as_deref().ok_or("no file is known")?;
-        let photo = photo_file::decoded(path)?;
-        thumbnail::jpeg(&photo, longest_px, &mut Resizer::new()).map_err(|e| e.to_string())
+        let preview = photo_file::preview(path, facts.sha256, self.previews.as_ref())?;
+        preview.thumbnail(longest_px, &mut Resizer::new()).map_err(|e| e.to_string())
     }
 }
