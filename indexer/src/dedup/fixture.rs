@@ -14,6 +14,16 @@ pub(crate) struct Table {
     pub(crate) schema: Schema,
 }
 
+impl Table {
+    fn find(&self, old: bool, is_it: impl Fn(&Facts) -> bool) -> Option<RowNumber> {
+        let found = match old {
+            true => self.facts.iter().position(is_it),
+            false => self.facts.iter().rposition(is_it),
+        };
+        found.map(|row| row as RowNumber)
+    }
+}
+
 impl Rows for Table {
     fn rows(&self) -> u64 {
         self.facts.len() as u64
@@ -40,13 +50,12 @@ impl Rows for Table {
         Ok(rows.iter().map(one).collect())
     }
 
-    fn row_of_key(&self, key: &str) -> Result<Option<RowNumber>> {
-        let found = self.facts.iter().rposition(|facts| facts.key == key);
-        Ok(found.map(|row| row as u64))
+    fn row_of_key(&self, key: &str, old: bool) -> Result<Option<RowNumber>> {
+        Ok(self.find(old, |facts| facts.key == key))
     }
 
-    fn row_of_id(&self, id: u64) -> Result<Option<RowNumber>> {
-        Ok(self.facts.iter().rposition(|facts| facts.id == id).map(|row| row as u64))
+    fn row_of_id(&self, id: u64, old: bool) -> Result<Option<RowNumber>> {
+        Ok(self.find(old, |facts| facts.id == id))
     }
 }
 

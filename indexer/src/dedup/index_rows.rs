@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ocelli_index::attributes::names;
-use ocelli_index::{Column, Row, Schema, Value};
+use ocelli_index::{Column, Row, Schema, Snapshot, Value};
 
 use super::edge::RowNumber;
 use super::pairs::RowSet;
@@ -79,8 +79,21 @@ impl<'a> IndexRows<'a> {
         Ok(Facts { id, key, path, bytes, width, height, modified_ms, captured_ms, sha256, columns })
     }
 
-    fn number(&self, row: Option<Row>) -> Option<RowNumber> {
-        row.map(|row| self.rows.number(row))
+    /// The row that `find` finds in an index; with two of them in the new one first, or in the
+    /// `old` one.
+    fn find(
+        &self,
+        old: bool,
+        find: impl Fn(&Snapshot) -> ocelli_index::Result<Option<Row>>,
+    ) -> Result<Option<RowNumber>> {
+        let indexes = self.rows.indexes();
+        let row = match indexes.get(1).filter(|_| old) {
+            // Shards of the index come before those of the other one.
+            Some(other) => find(other)?
+                .map(|row| Row { shard: row.shard + indexes[0].shards().len() as u32, ..row }),
+            None => find(self.rows.all())?,
+        };
+        Ok(row.map(|row| self.rows.number(row)))
     }
 }
 
@@ -116,12 +129,11 @@ impl Rows for IndexRows<'_> {
         rows.iter().zip(values).map(facts).collect()
     }
 
-    fn row_of_key(&self, key: &str) -> Result<Option<RowNumber>> {
-        // Shards of the index come before those of the other one.
-        Ok(self.number(self.rows.all().find_key(key)?))
+    fn row_of_key(&self, key: &str, old: bool) -> Result<Option<RowNumber>> {
+        self.find(old, |index| index.find_key(key))
     }
 
-    fn row_of_id(&self, id: u64) -> Result<Option<RowNumber>> {
-        Ok(self.number(self.rows.all().find_id(id)?))
+    fn row_of_id(&self, id: u64, old: bool) -> Result<Option<RowNumber>> {
+        self.find(old, |index| index.find_id(id))
     }
 }

@@ -10,7 +10,7 @@ use super::calibrate::{sample, write_sample};
 use super::clusters::{
     ClusterCounts, ClusterOptions, Clusters, Linkage, ROW_BYTES, Similarity, cluster,
 };
-use super::edge::Label;
+use super::edge::{Edge, Label};
 use super::keeper::{KnownPairs, Policy, order};
 use super::order::touched;
 use super::output::{
@@ -49,6 +49,8 @@ pub struct ResolveOptions {
     pub sample_per_band: usize,
     /// Memory of rows and edges in bytes; 0: as much as they need.
     pub memory_bytes: usize,
+    /// Pairs that miss the threshold by least, for the page.
+    pub below: Vec<Edge>,
     /// Parameters and hashes of the join, for the summary.
     pub join: Value,
 }
@@ -123,7 +125,14 @@ pub fn resolve(
     if options.sample_per_band > 0 {
         write_sample(&options.out.join(names::SAMPLE), &sampled, rows)?;
     }
-    let parts = ReportParts { edges, rows, clusters: &clusters, pictures, sample: &sampled };
+    let parts = ReportParts {
+        edges,
+        below: &options.below,
+        rows,
+        clusters: &clusters,
+        pictures,
+        sample: &sampled,
+    };
     let report = make_report(&parts, &written, options, progress)?;
     let outputs = outputs(options)?;
     let summary = Summary {

@@ -173,6 +173,7 @@ impl Job {
             memory_bytes: found.memory_bytes,
             join,
             known_pairs,
+            below: found.below.to_vec(),
             ..self.after.options()
         };
         let pictures = FilePictures { previews: self.previews() };
@@ -205,6 +206,7 @@ impl After {
             report: self.report,
             sample_per_band: self.sample_per_band,
             memory_bytes: 0,
+            below: Vec::new(),
             join: Value::Null,
         }
     }

@@ -24,9 +24,18 @@ pub struct JudgedPair {
     pub weight: f64,
 }
 
-/// Name of a row in a file of labels.
+/// A row in a file of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowName {
+pub struct RowName {
+    /// Its name.
+    pub name: Name,
+    /// Whether the row was there before, so that it is of the other index, if there is one.
+    pub old: bool,
+}
+
+/// Name of a row in an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
     /// The row's key.
     Key(String),
     /// The row's id.
@@ -34,20 +43,25 @@ pub enum RowName {
 }
 
 impl RowName {
+    /// The row with this key, new unless no new one has it.
+    pub(in crate::dedup) fn of_key(key: &str) -> Self {
+        Self { name: Name::Key(key.to_owned()), old: false }
+    }
+
     /// The row of this name, if there is one.
     pub(in crate::dedup) fn find(&self, rows: &dyn Rows) -> Result<Option<RowNumber>> {
-        match self {
-            Self::Key(key) => rows.row_of_key(key),
-            Self::Id(id) => rows.row_of_id(*id),
+        match &self.name {
+            Name::Key(key) => rows.row_of_key(key, self.old),
+            Name::Id(id) => rows.row_of_id(*id, self.old),
         }
     }
 }
 
 impl fmt::Display for RowName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(key) => f.write_str(key),
-            Self::Id(id) => write!(f, "id {id}"),
+        match &self.name {
+            Name::Key(key) => f.write_str(key),
+            Name::Id(id) => write!(f, "id {id}"),
         }
     }
 }
@@ -86,6 +100,10 @@ struct Line {
     #[serde(default)]
     key_b: String,
     #[serde(default)]
+    old_a: bool,
+    #[serde(default)]
+    old_b: bool,
+    #[serde(default)]
     score: Option<f32>,
     verdict: String,
     #[serde(default)]
@@ -96,11 +114,11 @@ struct Line {
 
 impl Line {
     fn names(&self) -> Option<[RowName; 2]> {
-        let one = |key: &str, id: Option<u64>| match key {
-            "" => id.map(RowName::Id),
-            key => Some(RowName::Key(key.to_owned())),
+        let one = |key: &str, id: Option<u64>, old: bool| match key {
+            "" => id.map(|id| RowName { name: Name::Id(id), old }),
+            key => Some(RowName { name: Name::Key(key.to_owned()), old }),
         };
-        Some([one(&self.key_a, self.id_a)?, one(&self.key_b, self.id_b)?])
+        Some([one(&self.key_a, self.id_a, self.old_a)?, one(&self.key_b, self.id_b, self.old_b)?])
     }
 
     fn right(&self) -> std::result::Result<Option<bool>, String> {

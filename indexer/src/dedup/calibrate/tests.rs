@@ -10,7 +10,7 @@ fn near(found: f64, expected: f64) {
 }
 
 fn judged(score: f32, right: bool) -> JudgedPair {
-    let names = [RowName::Id(1), RowName::Id(2)];
+    let names = [1, 2].map(|id| RowName { name: Name::Id(id), old: false });
     JudgedPair { names, score: Some(score), right, weight: 1.0 }
 }
 
@@ -91,7 +91,8 @@ fn labels_are_read_and_looked_up() {
                 1,9,k1,gone,0.8,copy,right\n5,0,k5,k0,0.9,copy,wrong\n";
     let mut found = read(text).unwrap();
     assert_eq!((found.pairs.len(), found.counts.not_judged), (4, 1));
-    assert_eq!(found.pairs[1].names, [RowName::Id(3), RowName::Key("k4".to_owned())]);
+    let id = RowName { name: Name::Id(3), old: false };
+    assert_eq!(found.pairs[1].names, [id, RowName::of_key("k4")]);
     assert_eq!(found.pairs[1].score, Some(0.6));
     let edges: Vec<Edge> = vec![edge(0, 1, 0.91, Label::Copy), edge(3, 4, 0.92, Label::Near)];
     look_up(&mut found, &table(), &edges).unwrap();
@@ -166,9 +167,9 @@ fn a_sample_is_stratified() {
     let path = folder.path().join("sample.csv");
     write_sample(&path, &found, &table()).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
-    let expected = "id_a,id_b,key_a,key_b,score,label,verdict,band,band_pairs\n\
-                    0,1,k0,k1,0.5,near,,0.500000 to 0.500000,2\n\
-                    0,2,k0,k2,0.5,near,,0.500000 to 0.500000,2\n";
+    let expected = "id_a,id_b,key_a,key_b,old_a,old_b,score,label,verdict,band,band_pairs\n\
+                    0,1,k0,k1,false,false,0.5,near,,0.500000 to 0.500000,2\n\
+                    0,2,k0,k2,false,false,0.5,near,,0.500000 to 0.500000,2\n";
     assert_eq!(text, expected);
     assert_eq!(read_labels(&path).unwrap().counts.not_judged, 2);
 }

@@ -81,7 +81,7 @@ fn read_pairs(path: &Path) -> Result<Vec<[RowName; 2]>> {
             let what = format!("line {line}: expected two different keys, found {found}");
             return Err(failed(what));
         }
-        pairs.push([a, b].map(|key| RowName::Key(key.to_owned())));
+        pairs.push([a, b].map(RowName::of_key));
     }
     Ok(pairs)
 }

@@ -178,6 +178,22 @@ fn known_pairs_are_read() {
     assert!(read_known_pairs(&path, &table).is_err());
 }
 
+/// Two indexes have a row of one key each: a file of labels tells which one it means.
+#[test]
+fn rows_of_two_indexes_are_told_apart() {
+    let facts = ["a", "b", "a", "b"].map(|key| Facts { key: key.to_owned(), ..Facts::default() });
+    let table = Table { facts: facts.to_vec(), old: 2, ..Table::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known.csv");
+    let text = "key_a,key_b,old_a,old_b,verdict\na,a,false,true,wrong\nb,a,,,wrong\n";
+    std::fs::write(&path, text).unwrap();
+    let found = read_known_pairs(&path, &table);
+    assert!(found.is_err(), "an empty flag is none");
+    std::fs::write(&path, text.replace(",,,", ",false,false,")).unwrap();
+    let known = read_known_pairs(&path, &table).unwrap().distinct;
+    assert!(known.has(0, 2) && known.has(2, 3) && known.len() == 2);
+}
+
 /// What a row has, in all forms.
 fn facts() -> impl Strategy<Value = Facts> {
     let few = || prop::option::of(0..4u64);

@@ -30,6 +30,7 @@ fn options(out: &Path) -> ResolveOptions {
         report: None,
         sample_per_band: 0,
         memory_bytes: 0,
+        below: Vec::new(),
         join: json!({"index": "sha256 of it"}),
     }
 }

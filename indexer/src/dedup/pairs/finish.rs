@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::edge_file;
 use super::groups::GroupCounts;
+use super::join::BELOW;
 use super::label::Labels;
 use super::opinion::SecondOpinion;
 use super::options::Settings;
@@ -114,6 +115,8 @@ pub struct Found<'a> {
     pub rows: &'a RowSet,
     /// The pairs.
     pub edges: &'a dyn Edges,
+    /// Pairs that miss the threshold by least, a few.
+    pub below: &'a [Edge],
     /// Scores of other pairs.
     pub similarity: &'a mut dyn Similarity,
     /// Least score of a pair. The larger a score, the nearer: squared distances have their sign
@@ -166,16 +169,43 @@ pub(super) fn edge_score(metric: Metric) -> fn(f32) -> f32 {
 struct PlanEdges {
     files: Vec<PathBuf>,
     score: fn(f32) -> f32,
+    threshold: f32,
+}
+
+impl PlanEdges {
+    fn each_of(
+        &self,
+        is_wanted: impl Fn(&Edge) -> bool,
+        take: &mut dyn FnMut(&Edge) -> Result<()>,
+    ) -> Result<()> {
+        let mut edges = edge_file::Edges::open(&self.files)?;
+        while let Some(mut edge) = edges.next_edge()? {
+            edge.score = (self.score)(edge.score);
+            if is_wanted(&edge) {
+                take(&edge)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that miss the threshold by least, of all tasks, in ascending order of their rows.
+    fn below(&self) -> Result<Vec<Edge>> {
+        let mut below = Vec::new();
+        self.each_of(|edge| !edge.counts(self.threshold), &mut |edge| {
+            below.push(*edge);
+            Ok(())
+        })?;
+        // Rows break ties, as they did in the tasks.
+        below.sort_by(|a: &Edge, b| b.score.total_cmp(&a.score).then((a.a, a.b).cmp(&(b.a, b.b))));
+        below.truncate(BELOW);
+        below.sort_unstable_by_key(|edge| (edge.a, edge.b));
+        Ok(below)
+    }
 }
 
 impl Edges for PlanEdges {
     fn each(&self, take: &mut dyn FnMut(&Edge) -> Result<()>) -> Result<()> {
-        let mut edges = edge_file::Edges::open(&self.files)?;
-        while let Some(mut edge) = edges.next_edge()? {
-            edge.score = (self.score)(edge.score);
-            take(&edge)?;
-        }
-        Ok(())
+        self.each_of(|edge| edge.counts(self.threshold), take)
     }
 }
 
@@ -252,14 +282,15 @@ pub(super) fn finish(
     let score = edge_score(metric);
     let all = opened.work.folder().join(ALL_PAIRS);
     let files = edge_file::merged(files, &all, opened.sort_memory())?;
-    let edges = PlanEdges { files, score };
     let threshold = score(Settings::number(&opened.settings.threshold)?);
+    let edges = PlanEdges { files, score, threshold };
     let pool = pool(threads)?;
     let least = threshold;
     let mut similarity = ScoredAgain { pool, scorer: &scorer, labels: &labels, score, least };
     let resolved = resolve(Found {
         rows: &opened.rows,
         edges: &edges,
+        below: &edges.below()?,
         similarity: &mut similarity,
         threshold,
         best_score: match metric {

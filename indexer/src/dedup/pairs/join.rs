@@ -4,6 +4,8 @@
 //! its memory is full, scores them as a block, and keeps those that reach the threshold. What is
 //! kept is sorted at the end, so that neither threads nor blocks can be told from it.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use ocelli_index::{Ceiling, JoinPlan, Pair, Row, Scratch, Seeking, Snapshot};
@@ -25,6 +27,59 @@ const LISTS: usize = 16;
 pub(super) const BLOCK_PAIRS: (usize, usize) = (1 << 10, 1 << 16);
 /// Edges that are labelled together.
 const LABELLED: usize = 4096;
+/// Pairs just below the threshold that are kept, for people to look at.
+pub(super) const BELOW: usize = 100;
+
+/// A scored pair.
+type ScoredPair = (RowPair, f32, ScoredBy);
+
+/// The pairs that miss the threshold by least: by cost, then by rows.
+#[derive(Default)]
+pub(super) struct Below(BinaryHeap<Missed>);
+
+struct Missed(f32, ScoredPair);
+
+impl Missed {
+    fn compare(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0).then(self.1.0.cmp(&other.1.0))
+    }
+}
+
+impl PartialEq for Missed {
+    fn eq(&self, other: &Self) -> bool {
+        self.compare(other).is_eq()
+    }
+}
+
+impl Eq for Missed {}
+
+impl PartialOrd for Missed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Missed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.compare(other)
+    }
+}
+
+impl Below {
+    fn push(&mut self, missed: Missed) {
+        if missed.0.is_nan() || self.0.len() == BELOW && self.0.peek() < Some(&missed) {
+            return;
+        }
+        self.0.push(missed);
+        if self.0.len() > BELOW {
+            self.0.pop();
+        }
+    }
+
+    fn take(&mut self, other: Self) {
+        other.0.into_iter().for_each(|missed| self.push(missed));
+    }
+}
 
 /// What a join has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +103,8 @@ pub(super) struct Join<'a> {
     pub(super) limits: CodeLimits,
     /// Pairs of a block.
     pub(super) block_pairs: usize,
+    /// What misses the threshold by least.
+    pub(super) below: &'a Mutex<Below>,
 }
 
 /// What a thread keeps from list to list.
@@ -56,7 +113,7 @@ struct Worker {
     scratch: Scratch,
     found: Vec<Pair>,
     pairs: Vec<RowPair>,
-    scored: Vec<(RowPair, f32, ScoredBy)>,
+    scored: Vec<ScoredPair>,
     buffers: ScoreScratch,
 }
 
@@ -89,7 +146,8 @@ impl Seeking for Side<'_, '_> {
 }
 
 impl Join<'_> {
-    /// Puts the edges of rows of `lists` with rows of these and of other lists into `edges`.
+    /// Puts the edges of rows of `lists` with rows of these and of other lists into `edges`; and
+    /// those that miss the threshold by least.
     ///
     /// # Errors
     /// Damaged files; a full disk.
@@ -117,6 +175,10 @@ impl Join<'_> {
             let chunks = numbers.par_chunks(LISTS);
             chunks.map_init(Worker::default, few).collect::<Result<_>>()
         })?;
+        let missed = std::mem::take(&mut *self.below.lock());
+        let missed: Vec<ScoredPair> = missed.0.into_iter().map(|missed| missed.1).collect();
+        let made = pool.install(|| self.labels.edges(&missed))?;
+        made.iter().try_for_each(|edge| edges.lock().push(to_words(edge)))?;
         Ok(counts.into_iter().fold(Counts::default(), |sum, counts| Counts {
             compared: sum.compared + counts.compared,
             candidates: sum.candidates + counts.candidates,
@@ -180,11 +242,14 @@ impl Join<'_> {
         counts.candidates += pairs.len() as u64;
         let metric = self.scorer.metric();
         scored.clear();
+        let mut below = Below::default();
         self.scorer.score(pairs, buffers, |i, score, by| {
-            if metric.reaches(score, self.threshold) {
-                scored.push((pairs[i], score, by));
+            match metric.reaches(score, self.threshold) {
+                true => scored.push((pairs[i], score, by)),
+                false => below.push(Missed(metric.cost(score), (pairs[i], score, by))),
             }
         })?;
+        self.below.lock().take(below);
         for scored in scored.chunks(LABELLED) {
             let made = self.labels.edges(scored)?;
             let mut edges = edges.lock();

@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 
 use super::budget::{Shares, divide};
 use super::edge_file;
-use super::join::Join;
+use super::join::{Below, Join};
 use super::label::Labels;
 use super::opinion::SecondOpinion;
 use super::options::Settings;
@@ -204,6 +204,7 @@ impl Session {
         };
         work.create()?;
         let (scorer, labels) = (self.opened.scorer(), self.opened.labels(opinion)?);
+        let below = Mutex::new(Below::default());
         let join = Join {
             joined: &self.joined,
             plan: &self.lists,
@@ -212,6 +213,7 @@ impl Session {
             threshold: Settings::number(&settings.threshold)?,
             limits: settings.code_limits()?,
             block_pairs: shares.block_pairs,
+            below: &below,
         };
         let edges = Mutex::new(Sorter::new(self.opened.sort_memory()));
         let counts = join.run(lists.clone(), &self.pool, &edges, progress)?;

@@ -69,11 +69,16 @@ impl Ord for Far {
     }
 }
 
-/// The `most` edges nearest to the threshold above it, and as many below, in ascending order of the
-/// rows. Rows of equal pixels need no eyes.
-pub(super) fn near_threshold(edges: &dyn Edges, threshold: f32, most: usize) -> Result<Vec<Edge>> {
+/// The `most` edges nearest to the threshold above it, and as many of those `below`, in ascending
+/// order of the rows. Rows of equal pixels need no eyes.
+pub(super) fn near_threshold(
+    edges: &dyn Edges,
+    below: &[Edge],
+    threshold: f32,
+    most: usize,
+) -> Result<Vec<Edge>> {
     let mut sides = [BinaryHeap::new(), BinaryHeap::new()];
-    edges.each(&mut |edge| {
+    let mut take = |edge: &Edge| {
         if edge.label > Label::SamePixels {
             let side = &mut sides[usize::from(edge.score >= threshold)];
             side.push(Far { distance: (edge.score - threshold).abs(), edge: *edge });
@@ -82,7 +87,9 @@ pub(super) fn near_threshold(edges: &dyn Edges, threshold: f32, most: usize) -> 
             }
         }
         Ok(())
-    })?;
+    };
+    edges.each(&mut take)?;
+    below.each(&mut take)?;
     let mut found: Vec<Edge> = sides.into_iter().flatten().map(|far| far.edge).collect();
     found.sort_by_key(|edge| (edge.a, edge.b));
     Ok(found)

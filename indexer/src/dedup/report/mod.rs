@@ -26,6 +26,7 @@ pub use pictures::{FilePictures, Pictures};
 
 use super::calibrate::SampledPair;
 use super::clusters::Clusters;
+use super::edge::Edge;
 use super::output::FileCounts;
 use super::rows::{Edges, Rows};
 use crate::{ProgressFn, Result};
@@ -89,6 +90,8 @@ pub struct ReportMade {
 pub struct ReportParts<'a> {
     /// The pairs of the run.
     pub edges: &'a dyn Edges,
+    /// Pairs below the threshold, a few.
+    pub below: &'a [Edge],
     /// The rows of the run.
     pub rows: &'a dyn Rows,
     /// The clusters of the run.
@@ -113,7 +116,7 @@ pub fn write_report(
 ) -> Result<ReportMade> {
     let mut file = AtomicFile::create(path)?;
     let histogram = Histogram::of(parts.edges)?;
-    let near = near_threshold(parts.edges, head.threshold, options.pairs)?;
+    let near = near_threshold(parts.edges, parts.below, head.threshold, options.pairs)?;
     let near = near.iter().map(|edge| PairKind::Near(*edge));
     let pairs: Vec<PairKind> =
         near.chain(parts.sample.iter().cloned().map(PairKind::Sampled)).collect();

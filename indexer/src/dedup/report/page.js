@@ -67,7 +67,8 @@ function mark(a, b, of, what) {
   else {
     const [first, second] = a.row < b.row ? [a, b] : [b, a];
     marks.set(key, {
-      id_a: first.id, id_b: second.id, key_a: first.key, key_b: second.key, score: of.score,
+      id_a: first.id, id_b: second.id, key_a: first.key, key_b: second.key,
+      old_a: first.old, old_b: second.old, score: of.score,
       label: of.label, verdict: what, band: of.band || "", band_pairs: of.band_pairs || "",
     });
   }
@@ -92,7 +93,8 @@ function showMarks() {
   byId("save").disabled = marks.size === 0;
 }
 const COLUMNS =
-  ["id_a", "id_b", "key_a", "key_b", "score", "label", "verdict", "band", "band_pairs"];
+  ["id_a", "id_b", "key_a", "key_b", "old_a", "old_b", "score", "label", "verdict", "band",
+    "band_pairs"];
 function labels() {
   const cell = (value) => {
     const text = value === null || value === undefined ? "" : String(value);

@@ -93,8 +93,9 @@ fn made(table: &Table, edges: &dyn Edges, path: &Path, options: &ReportOptions) 
         freed_bytes: &freed,
     };
     let sample = sample(edges, 4).unwrap();
+    let (below, clusters) = (&[], &clusters);
     let parts =
-        ReportParts { edges, rows: table, clusters: &clusters, pictures: &Drawn, sample: &sample };
+        ReportParts { edges, below, rows: table, clusters, pictures: &Drawn, sample: &sample };
     write_report(path, &head, &parts, options, &silent).unwrap()
 }
 
