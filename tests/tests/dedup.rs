@@ -72,7 +72,8 @@ fn a_folder_of_photos_from_its_duplicates_to_a_quarantine_and_back() {
     let page = fs::read_to_string(home.path().join("out/report.html")).unwrap();
     assert!(page.contains("smaller.jpg") && page.contains("data:image/jpeg"));
 
-    // Again: nothing is encoded, and the bytes are the same.
+    // Again: nothing is encoded, and the bytes are the same, although the previews are gone.
+    assert!(!home.path().join("out/previews").exists());
     let summary = fs::read(home.path().join("out/summary.json")).unwrap();
     run(&at("out"), &["--sample", "4", "--form", "csv"]);
     assert_eq!(fs::read(home.path().join("out/summary.json")).unwrap(), summary);

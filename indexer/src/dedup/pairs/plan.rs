@@ -133,9 +133,12 @@ pub(super) fn make(
     let mut file = PlanFile::new(plan, inputs, &absolute(&options.out)?)?;
     file.places = places;
     file.memory_budget_bytes = options.memory_budget_bytes as u64;
+    let lens = prepared.files.keys().map(|name| fs::metadata(planner.folder.join(name)));
+    let work_bytes = lens.flatten().map(|file| file.len()).sum();
     file.estimate = Estimate {
+        // Pairs are not known before they are found.
         disk_bytes: 0,
-        work_bytes: 0,
+        work_bytes,
         memory_bytes: options.memory_budget_bytes as u64,
         seconds: (prepared.pairs / PAIRS_PER_SECOND).max(1),
     };
