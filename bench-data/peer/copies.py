@@ -181,8 +181,16 @@ def cosines(photos, ocelli, out):
         parts[kind].unlink(missing_ok=True)
         run(ocelli, "encode", "--list", listed, "--pack", "default", "--out", parts[kind])
     truth, ranked = out / "truth.json", out / "rankings.csv"
-    queries = [{"name": copy["copy"], "ok": [copy["original"]]} for copy in photos.copies]
-    truth.write_text(json.dumps({"images": photos.references, "queries": queries, "own": "hidden"}))
+    # A photo that is too small for the network is found by nothing.
+    lists = (parts[kind].with_name(f"{parts[kind].name}.rejected.jsonl") for kind in parts)
+    lines = (line for path in lists if path.exists() for line in path.read_text().splitlines())
+    rejected = {json.loads(line)["key"] for line in lines}
+    if rejected:
+        say(f"too small for the network: {', '.join(sorted(rejected))}")
+    pairs = [(copy["copy"], copy["original"]) for copy in photos.copies]
+    queries = [{"name": q, "ok": [r]} for q, r in pairs if not {q, r} & rejected]
+    images = [name for name in photos.references if name not in rejected]
+    truth.write_text(json.dumps({"images": images, "queries": queries, "own": "hidden"}))
     run(ocelli, "eval", "retrieval", truth, "--descriptors", parts["references"], "--queries",
         parts["queries"], "--rankings-out", ranked)
     scores = np.full((len(photos.queries), len(photos.references)), -1.0, np.float32)

@@ -24,8 +24,9 @@ pub const LONGEST_PX: u32 = 320;
 
 /// Quality of the JPEG, 1 to 100: what it loses is less than what copies are told by.
 const QUALITY: u8 = 95;
-/// Bytes before the JPEG: the longest side of the photo.
-const HEAD_BYTES: usize = 4;
+/// Bytes before the JPEG: the longest side of the photo, and the start of the SHA-256 of the JPEG.
+const HEAD_BYTES: usize = 4 + SUM_BYTES;
+const SUM_BYTES: usize = 8;
 
 /// A small picture of a photo, upright. About 30 kB.
 #[derive(Clone, Debug)]
@@ -55,11 +56,11 @@ impl Preview {
         let small = resizer.resize(&photo.pixels, (width, height), ResizeFilter::Bilinear)?;
         let small = upright(small, photo.orientation);
         let longest = photo.pixels.width().max(photo.pixels.height());
-        let mut bytes = longest.to_le_bytes().to_vec();
-        JpegEncoder::new_with_quality(&mut bytes, QUALITY)
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
             .encode_image(&small)
             .map_err(|e| ImageError::Resize { width, height, what: e.to_string() })?;
-        Ok(bytes)
+        Ok([&longest.to_le_bytes()[..], &sum(&jpeg), &jpeg].concat())
     }
 
     /// The preview of these bytes.
@@ -67,8 +68,16 @@ impl Preview {
     /// # Errors
     /// Those of decoding.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ImageError> {
-        let (head, jpeg) = bytes.split_at_checked(HEAD_BYTES).unwrap_or((&[], bytes));
-        let photo_px = head.try_into().map_or(0, u32::from_le_bytes);
+        let wrong = || ImageError::Undecodable {
+            format: "preview",
+            what: "it is not as it was written".to_owned(),
+        };
+        let (head, jpeg) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(wrong)?;
+        let (longest, found) = head.split_first_chunk::<4>().ok_or_else(wrong)?;
+        if *found != sum(jpeg) {
+            return Err(wrong());
+        }
+        let photo_px = u32::from_le_bytes(*longest);
         let picture = decode(jpeg, u64::from(LONGEST_PX * LONGEST_PX))?;
         let orientation = Orientation::NoTransforms;
         Ok(Self { picture: Decoded { orientation, captured: None, ..picture }, photo_px })
@@ -82,6 +91,12 @@ impl Preview {
     pub fn thumbnail(&self, longest_px: u32, resizer: &mut Resizer) -> Result<Vec<u8>, ImageError> {
         thumbnail::jpeg(&self.picture, longest_px, resizer)
     }
+}
+
+/// The start of the hash of a JPEG.
+fn sum(jpeg: &[u8]) -> [u8; SUM_BYTES] {
+    let hash = Hash::of(jpeg).bytes();
+    std::array::from_fn(|i| hash[i])
 }
 
 /// A folder of previews, by the hashes of the photos' files.

@@ -73,7 +73,7 @@ fn a_folder_of_photos_from_its_duplicates_to_a_quarantine_and_back() {
     assert!(page.contains("smaller.jpg") && page.contains("data:image/jpeg"));
 
     // Again: nothing is encoded, and the bytes are the same, although the previews are gone.
-    assert!(!home.path().join("out/previews").exists());
+    assert!(!home.path().join("out.work").exists());
     let summary = fs::read(home.path().join("out/summary.json")).unwrap();
     run(&at("out"), &["--sample", "4", "--form", "csv"]);
     assert_eq!(fs::read(home.path().join("out/summary.json")).unwrap(), summary);

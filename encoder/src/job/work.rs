@@ -175,7 +175,8 @@ impl Worker<'_> {
         let made = Preview::file_of(photo, &mut self.resizer).map_err(|e| e.to_string());
         let kept = made.and_then(|file| previews.put(sha256, &file).map_err(|e| e.to_string()));
         if let Err(reason) = kept {
-            tracing::debug!(reason, "a preview was not kept");
+            tracing::warn!(reason, "previews are not kept any more: expected room for them");
+            self.previews = None;
         }
     }
 

@@ -15,12 +15,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn find(&self, old: bool, is_it: impl Fn(&Facts) -> bool) -> Option<RowNumber> {
-        let found = match old {
-            true => self.facts.iter().position(is_it),
-            false => self.facts.iter().rposition(is_it),
-        };
-        found.map(|row| row as RowNumber)
+    fn find(&self, old: Option<bool>, is_it: impl Fn(&Facts) -> bool) -> Option<RowNumber> {
+        let is_wanted = |row: RowNumber| old.is_none_or(|old| old == (row < self.old));
+        let rows = (0..self.facts.len()).rev().map(|row| row as RowNumber);
+        rows.filter(|&row| is_wanted(row)).find(|&row| is_it(&self.facts[row as usize]))
     }
 }
 
@@ -50,11 +48,11 @@ impl Rows for Table {
         Ok(rows.iter().map(one).collect())
     }
 
-    fn row_of_key(&self, key: &str, old: bool) -> Result<Option<RowNumber>> {
+    fn row_of_key(&self, key: &str, old: Option<bool>) -> Result<Option<RowNumber>> {
         Ok(self.find(old, |facts| facts.key == key))
     }
 
-    fn row_of_id(&self, id: u64, old: bool) -> Result<Option<RowNumber>> {
+    fn row_of_id(&self, id: u64, old: Option<bool>) -> Result<Option<RowNumber>> {
         Ok(self.find(old, |facts| facts.id == id))
     }
 }

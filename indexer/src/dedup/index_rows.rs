@@ -79,19 +79,21 @@ impl<'a> IndexRows<'a> {
         Ok(Facts { id, key, path, bytes, width, height, modified_ms, captured_ms, sha256, columns })
     }
 
-    /// The row that `find` finds in an index; with two of them in the new one first, or in the
-    /// `old` one.
+    /// The row that `find` finds in an index; with two of them in the one that `old` says, or else
+    /// in the new one first.
     fn find(
         &self,
-        old: bool,
+        old: Option<bool>,
         find: impl Fn(&Snapshot) -> ocelli_index::Result<Option<Row>>,
     ) -> Result<Option<RowNumber>> {
         let indexes = self.rows.indexes();
-        let row = match indexes.get(1).filter(|_| old) {
-            // Shards of the index come before those of the other one.
-            Some(other) => find(other)?
-                .map(|row| Row { shard: row.shard + indexes[0].shards().len() as u32, ..row }),
-            None => find(self.rows.all())?,
+        let row = match (indexes, old) {
+            ([own, other], Some(old)) => {
+                // Shards of the index come before those of the other one.
+                let (index, shift) = if old { (other, own.shards().len()) } else { (own, 0) };
+                find(index)?.map(|row| Row { shard: row.shard + shift as u32, ..row })
+            }
+            _ => find(self.rows.all())?,
         };
         Ok(row.map(|row| self.rows.number(row)))
     }
@@ -129,11 +131,11 @@ impl Rows for IndexRows<'_> {
         rows.iter().zip(values).map(facts).collect()
     }
 
-    fn row_of_key(&self, key: &str, old: bool) -> Result<Option<RowNumber>> {
+    fn row_of_key(&self, key: &str, old: Option<bool>) -> Result<Option<RowNumber>> {
         self.find(old, |index| index.find_key(key))
     }
 
-    fn row_of_id(&self, id: u64, old: bool) -> Result<Option<RowNumber>> {
+    fn row_of_id(&self, id: u64, old: Option<bool>) -> Result<Option<RowNumber>> {
         self.find(old, |index| index.find_id(id))
     }
 }

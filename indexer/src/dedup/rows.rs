@@ -67,19 +67,19 @@ pub trait Rows: Sync {
     /// Damaged or unreadable files.
     fn facts(&self, rows: &[RowNumber], columns: &[String]) -> Result<Vec<Facts>>;
 
-    /// The row of a key, if there is one; with two indexes, that of the new one first, or that of
-    /// the `old` one.
+    /// The row of a key, if there is one; with two indexes, that of the one that `old`
+    /// says, or else that of the new one first.
     ///
     /// # Errors
     /// Damaged or unreadable files.
-    fn row_of_key(&self, key: &str, old: bool) -> Result<Option<RowNumber>>;
+    fn row_of_key(&self, key: &str, old: Option<bool>) -> Result<Option<RowNumber>>;
 
-    /// The row of an id, if there is one; with two indexes, that of the new one first, or that of
-    /// the `old` one.
+    /// The row of an id, if there is one; with two indexes, that of the one that `old`
+    /// says, or else that of the new one first.
     ///
     /// # Errors
     /// Damaged or unreadable files.
-    fn row_of_id(&self, id: u64, old: bool) -> Result<Option<RowNumber>>;
+    fn row_of_id(&self, id: u64, old: Option<bool>) -> Result<Option<RowNumber>>;
 }
 
 /// Edges that can be read more than once, each unordered pair of rows once.

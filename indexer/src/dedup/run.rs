@@ -30,6 +30,18 @@ pub fn is_index(path: &Path) -> bool {
     path.join("CURRENT").exists() || ["generations", "shards"].iter().all(|n| path.join(n).is_dir())
 }
 
+/// The folder of the previews of a run with its files in `out`, below the folder of its work.
+pub fn previews_folder(out: &Path) -> PathBuf {
+    pairs::work_folder(out).join("previews")
+}
+
+/// Removes the folder that [`previews_folder`] names; a later run decodes what it looks at. What
+/// cannot be removed is in nobody's way.
+pub fn remove_previews(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+    let _ = folder.parent().map(fs::remove_dir);
+}
+
 /// Where the photos of an index are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

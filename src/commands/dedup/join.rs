@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use ocelli_indexer::collection::UpdateOptions;
 use ocelli_indexer::dedup::pairs::DedupReport;
-use ocelli_indexer::dedup::run::{dedup, is_index};
+use ocelli_indexer::dedup::run::{dedup, is_index, previews_folder, remove_previews};
 
 use super::args::DedupArgs;
 use crate::commands::jobs::index::{EncoderArgs, bring_up_to_date};
@@ -15,8 +15,6 @@ use crate::progress::Bars;
 
 /// The folder below `--out` that has the collection of photos.
 const COLLECTION: &str = "collection";
-/// The folder below `--out` that has previews of the photos that a run encodes, until it ends.
-const PREVIEWS: &str = "previews";
 
 /// Flags of a deduplication.
 #[derive(Args)]
@@ -44,7 +42,7 @@ pub fn run(args: RunArgs) -> Result<()> {
         _ => {
             args.dedup.check()?;
             let out = args.dedup.out()?.join(COLLECTION);
-            let folder = std::path::absolute(args.dedup.out()?)?.join(PREVIEWS);
+            let folder = previews_folder(&std::path::absolute(args.dedup.out()?)?);
             let options = UpdateOptions {
                 photos: args.targets,
                 only: true,
@@ -65,8 +63,7 @@ pub fn run(args: RunArgs) -> Result<()> {
     let report = dedup(&options, &|p| bars.report(p))?;
     drop(bars);
     if let Some(folder) = previews {
-        // A later run decodes what it looks at. What cannot be removed is in nobody's way.
-        let _ = std::fs::remove_dir_all(folder);
+        remove_previews(&folder);
     }
     print(args.output.format, &report, text)
 }

@@ -1,7 +1,7 @@
 //! Inputs of every form, and what a part holds of them.
 
 use ocelli_index::attributes::{Value, names, record};
-use ocelli_pictures::Fingerprint;
+use ocelli_pictures::{Fingerprint, Preview, Previews, Resizer};
 
 use super::*;
 
@@ -176,7 +176,10 @@ fn attributes_are_those_of_the_files() {
     let folder = folder.path();
     let pipeline = pipeline(folder, &[48], None);
     let regions = output(folder, "regions.part", PartKind::Regions);
-    encode(&input, &pipeline, &view_options(&[48]), &regions, &workers_of(2)).unwrap();
+    let previews = folder.join("previews");
+    let options = JobOptions { previews: Some(&previews), ..workers_of(2) };
+    encode(&input, &pipeline, &view_options(&[48]), &regions, &options).unwrap();
+    let previews = Previews::in_folder(&previews);
     let later = output(folder, "later.part", PartKind::Descriptors);
     encode_regions(&regions.part, None, &later, None).unwrap();
     for part in [regions.part, later.part] {
@@ -191,6 +194,9 @@ fn attributes_are_those_of_the_files() {
             assert_eq!((seen.width, seen.height), image::image_dimensions(&path).unwrap());
             let record = record::decode(&part.record(image).unwrap()).unwrap();
             let decoded = ocelli_pictures::decode(&bytes, 1 << 30).unwrap();
+            let kept = previews.get(seen.sha256).unwrap();
+            let made = Preview::of(&decoded, &mut Resizer::new()).unwrap();
+            assert_eq!(kept.picture.pixels, made.picture.pixels, "{key}");
             let Fingerprint { pixels_sha256, phash } = Fingerprint::of(&decoded);
             assert_eq!(record[names::PIXELS_SHA256], Value::Bytes32(pixels_sha256), "{key}");
             assert_eq!(record[names::PHASH], Value::Bytes8(phash), "{key}");

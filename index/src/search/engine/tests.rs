@@ -463,6 +463,10 @@ fn a_join_finds_the_near_pairs() {
             assert!(counts.scored <= counts.scanned);
         }
         found_some += usize::from(!found.is_empty());
+        for pair in &found {
+            let beyond = p.metric.cost(pair.score) - own[&pair.a].1;
+            assert_eq!(pair.beyond.to_bits(), beyond.to_bits(), "seed {seed}");
+        }
         let mut found: Vec<_> = found.iter().map(|f| (f.a, f.b, f.score.to_bits())).collect();
         let mut want: Vec<_> = pairs.iter().map(|p| (p.0, p.1, p.2.to_bits())).collect();
         found.sort_unstable();

@@ -29,8 +29,8 @@ pub struct JudgedPair {
 pub struct RowName {
     /// Its name.
     pub name: Name,
-    /// Whether the row was there before, so that it is of the other index, if there is one.
-    pub old: bool,
+    /// Whether the row is of the other index, where there are two and it is known.
+    pub old: Option<bool>,
 }
 
 /// Name of a row in an index.
@@ -43,9 +43,9 @@ pub enum Name {
 }
 
 impl RowName {
-    /// The row with this key, new unless no new one has it.
+    /// The row with this key, of whichever index.
     pub(in crate::dedup) fn of_key(key: &str) -> Self {
-        Self { name: Name::Key(key.to_owned()), old: false }
+        Self { name: Name::Key(key.to_owned()), old: None }
     }
 
     /// The row of this name, if there is one.
@@ -100,9 +100,9 @@ struct Line {
     #[serde(default)]
     key_b: String,
     #[serde(default)]
-    old_a: bool,
+    old_a: Option<bool>,
     #[serde(default)]
-    old_b: bool,
+    old_b: Option<bool>,
     #[serde(default)]
     score: Option<f32>,
     verdict: String,
@@ -114,7 +114,7 @@ struct Line {
 
 impl Line {
     fn names(&self) -> Option<[RowName; 2]> {
-        let one = |key: &str, id: Option<u64>, old: bool| match key {
+        let one = |key: &str, id: Option<u64>, old: Option<bool>| match key {
             "" => id.map(|id| RowName { name: Name::Id(id), old }),
             key => Some(RowName { name: Name::Key(key.to_owned()), old }),
         };

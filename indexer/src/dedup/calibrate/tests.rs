@@ -10,7 +10,7 @@ fn near(found: f64, expected: f64) {
 }
 
 fn judged(score: f32, right: bool) -> JudgedPair {
-    let names = [1, 2].map(|id| RowName { name: Name::Id(id), old: false });
+    let names = [1, 2].map(|id| RowName { name: Name::Id(id), old: None });
     JudgedPair { names, score: Some(score), right, weight: 1.0 }
 }
 
@@ -91,7 +91,7 @@ fn labels_are_read_and_looked_up() {
                 1,9,k1,gone,0.8,copy,right\n5,0,k5,k0,0.9,copy,wrong\n";
     let mut found = read(text).unwrap();
     assert_eq!((found.pairs.len(), found.counts.not_judged), (4, 1));
-    let id = RowName { name: Name::Id(3), old: false };
+    let id = RowName { name: Name::Id(3), old: None };
     assert_eq!(found.pairs[1].names, [id, RowName::of_key("k4")]);
     assert_eq!(found.pairs[1].score, Some(0.6));
     let edges: Vec<Edge> = vec![edge(0, 1, 0.91, Label::Copy), edge(3, 4, 0.92, Label::Near)];

@@ -1,5 +1,7 @@
 //! The leader of each row, and what it is a duplicate of.
 
+use std::collections::HashSet;
+
 use super::copies::Copies;
 use super::graph::{Graph, Link};
 use super::{ClusterOptions, Distinct, Linkage, NONE, Scored, Similarity};
@@ -258,6 +260,8 @@ impl Run<'_> {
     /// Finds what each unit is a duplicate of, and the weakest edges.
     fn find_duplicates(&mut self, copies: &Copies) -> Result<()> {
         let may = |label: Label| self.options.remove.is_some_and(|weakest| label <= weakest);
+        // Whether others go for a unit: then it stays.
+        let mut stands = vec![false; self.order.len()];
         for rank in 0..self.order.len() as u32 {
             if self.order.is_old(rank) || self.split.leads(rank) || !self.is_unit(rank) {
                 continue;
@@ -267,19 +271,22 @@ impl Run<'_> {
             let label = self.split.label(rank).filter(|_| is_near);
             let copy = copies.of(rank).map(|(other, scored)| (other, scored.label));
             let mut others = label.map(|label| (leader, label)).into_iter().chain(copy);
-            if let Some((other, _)) = others.find(|&(other, l)| may(l) && self.may_go(rank, other))
-            {
+            let barred = self.barred(rank);
+            let goes = |&(other, label): &(u32, Label)| may(label) && self.stays(other, &barred);
+            if let Some((other, _)) = others.find(goes) {
                 self.split.duplicate[rank as usize] = other;
+                stands[other as usize] = true;
             }
         }
         self.each_unit(|run, unit, links| {
             let leader = run.split.leader[unit as usize];
             let own = |link: &&Link| run.split.leader[link.earlier as usize] == leader;
-            let strong = |link: &&Link| may(link.scored.label) && run.may_go(unit, link.earlier);
             let scores = links.iter().filter(own).map(|link| link.scored.score);
             let weakest = scores.fold(run.split.weakest[leader as usize], f32::min);
             let is_kept = run.split.duplicate[unit as usize] == unit && unit != leader;
-            let looks = is_kept && !run.order.is_old(unit);
+            let looks = is_kept && !run.order.is_old(unit) && !stands[unit as usize];
+            let barred = if looks { run.barred(unit) } else { HashSet::new() };
+            let strong = |link: &&Link| may(link.scored.label) && run.stays(link.earlier, &barred);
             let strong = links.iter().filter(|_| looks).filter(own).find(strong);
             let duplicate = strong.map(|link| link.earlier);
             run.split.weakest[leader as usize] = weakest;
@@ -290,15 +297,15 @@ impl Run<'_> {
         })
     }
 
-    /// Whether a unit may go for `other`: that one is kept, and neither it nor what goes for it is
-    /// known to be distinct from the unit.
-    fn may_go(&self, unit: u32, other: u32) -> bool {
-        let goes_for = |rank: u32| self.split.duplicate[rank as usize];
-        let bars = |row: RowNumber| {
-            let rank = self.order.rank(row);
-            rank.is_some_and(|rank| rank == other || goes_for(rank) == other)
-        };
-        goes_for(other) == other && !self.distinct.others(self.order.row(unit)).any(bars)
+    /// The units that are known to be distinct from a unit, and those for which they go.
+    fn barred(&self, unit: u32) -> HashSet<u32> {
+        let ranks = self.distinct.others(self.order.row(unit)).filter_map(|r| self.order.rank(r));
+        ranks.flat_map(|rank| [rank, self.split.duplicate[rank as usize]]).collect()
+    }
+
+    /// Whether a unit is kept, and not `barred` for another one that may go for it.
+    fn stays(&self, unit: u32, barred: &HashSet<u32>) -> bool {
+        self.split.duplicate[unit as usize] == unit && !barred.contains(&unit)
     }
 
     /// Gives the rows of each unit what its first row has.

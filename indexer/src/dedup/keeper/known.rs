@@ -27,7 +27,7 @@ pub struct KnownPairs {
 pub struct KnownCounts {
     /// Pairs of the file.
     pub pairs: u64,
-    /// Pairs of which a row is not there.
+    /// Pairs of which a row is not there, or both are one.
     pub unknown: u64,
     /// The first few names that no row has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,7 +45,9 @@ pub fn read_known_pairs(path: &Path, rows: &dyn Rows) -> Result<KnownPairs> {
     let mut pairs = Vec::with_capacity(named.len());
     for [a, b] in &named {
         let found = (a.find(rows)?, b.find(rows)?);
-        if let (Some(a), Some(b)) = found {
+        if let (Some(a), Some(b)) = found
+            && a != b
+        {
             pairs.push((a, b));
             continue;
         }

@@ -188,8 +188,9 @@ impl PlanEdges {
         Ok(())
     }
 
-    /// Those that miss the threshold by least, of all tasks, in ascending order of their rows.
-    fn below(&self) -> Result<Vec<Edge>> {
+    /// Those that miss the threshold by least, of all tasks, in ascending order of their rows, with
+    /// their labels.
+    fn below(&self, labels: &Labels<'_>, pool: &rayon::ThreadPool) -> Result<Vec<Edge>> {
         let mut below = Vec::new();
         self.each_of(|edge| !edge.counts(self.threshold), &mut |edge| {
             below.push(*edge);
@@ -199,7 +200,9 @@ impl PlanEdges {
         below.sort_by(|a: &Edge, b| b.score.total_cmp(&a.score).then((a.a, a.b).cmp(&(b.a, b.b))));
         below.truncate(BELOW);
         below.sort_unstable_by_key(|edge| (edge.a, edge.b));
-        Ok(below)
+        let scored: Vec<(RowPair, f32, ScoredBy)> =
+            below.iter().map(|edge| ((edge.a, edge.b), edge.score, edge.scored_by)).collect();
+        pool.install(|| labels.edges(&scored))
     }
 }
 
@@ -214,7 +217,7 @@ const ALL_PAIRS: &str = "pairs";
 
 /// Scores pairs as the join does.
 struct ScoredAgain<'a> {
-    pool: rayon::ThreadPool,
+    pool: &'a rayon::ThreadPool,
     scorer: &'a Scorer<'a>,
     labels: &'a Labels<'a>,
     score: fn(f32) -> f32,
@@ -284,13 +287,14 @@ pub(super) fn finish(
     let files = edge_file::merged(files, &all, opened.sort_memory())?;
     let threshold = score(Settings::number(&opened.settings.threshold)?);
     let edges = PlanEdges { files, score, threshold };
-    let pool = pool(threads)?;
+    let pool = &pool(threads)?;
     let least = threshold;
+    let below = edges.below(&labels, pool)?;
     let mut similarity = ScoredAgain { pool, scorer: &scorer, labels: &labels, score, least };
     let resolved = resolve(Found {
         rows: &opened.rows,
         edges: &edges,
-        below: &edges.below()?,
+        below: &below,
         similarity: &mut similarity,
         threshold,
         best_score: match metric {

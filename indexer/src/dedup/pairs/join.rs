@@ -16,7 +16,7 @@ use super::edge_file::{WORDS, to_words};
 use super::label::Labels;
 use super::margin::CodeLimits;
 use super::score::{RowPair, ScoreScratch, Scorer};
-use crate::dedup::edge::ScoredBy;
+use crate::dedup::edge::{Edge, Label, ScoredBy};
 use crate::error::{Keep, carry};
 use crate::sort::Sorter;
 use crate::{Progress, ProgressFn, Result};
@@ -88,6 +88,8 @@ pub(super) struct Counts {
     pub(super) compared: u64,
     /// Pairs that were near by their codes, and scored.
     pub(super) candidates: u64,
+    /// Pairs that miss the threshold, and are kept.
+    pub(super) below: u64,
 }
 
 /// A join of rows.
@@ -175,13 +177,19 @@ impl Join<'_> {
             let chunks = numbers.par_chunks(LISTS);
             chunks.map_init(Worker::default, few).collect::<Result<_>>()
         })?;
-        let missed = std::mem::take(&mut *self.below.lock());
-        let missed: Vec<ScoredPair> = missed.0.into_iter().map(|missed| missed.1).collect();
-        let made = pool.install(|| self.labels.edges(&missed))?;
-        made.iter().try_for_each(|edge| edges.lock().push(to_words(edge)))?;
-        Ok(counts.into_iter().fold(Counts::default(), |sum, counts| Counts {
+        let missed = std::mem::take(&mut *self.below.lock()).0;
+        let below = missed.len() as u64;
+        // The few that are looked at in the end get their labels then.
+        for Missed(_, ((a, b), score, scored_by)) in missed {
+            let (phash_distance, agreement) = (None, None);
+            let label = Label::Near;
+            let edge = Edge { a, b, score, scored_by, label, phash_distance, agreement };
+            edges.lock().push(to_words(&edge))?;
+        }
+        Ok(counts.into_iter().fold(Counts { below, ..Counts::default() }, |sum, counts| Counts {
             compared: sum.compared + counts.compared,
             candidates: sum.candidates + counts.candidates,
+            ..sum
         }))
     }
 

@@ -32,6 +32,12 @@ const SCORED: usize = 256;
 /// apart: two decoded rows; and a decoded row and a vector, beyond the row's own code. A decoded
 /// row is half a step off, as far as squares go.
 const STEPS: (f32, f32) = (2.0, 1.0);
+/// A ceiling beyond this share of these steps is measured again with twice as many, as often as
+/// this at most.
+const CUT: f32 = 0.75;
+const DOUBLED: u32 = 2;
+/// Pairs of a row that are scored besides, drawn from the rest.
+const DRAWN_PAIRS: usize = 64;
 /// Pairs that reach the threshold and are enough.
 const ENOUGH: usize = 1_000;
 /// Fewest pairs that decide alone.
@@ -106,7 +112,7 @@ pub(super) fn measure(
     joined: &Snapshot,
     scorer: &Scorer<'_>,
     threshold: f32,
-    plan: &JoinPlan,
+    (plan, all_known): (&JoinPlan, bool),
     pool: &rayon::ThreadPool,
 ) -> Result<Margin> {
     let rows = scorer.rows;
@@ -122,52 +128,28 @@ pub(super) fn measure(
     }
     let lists = lists_of(joined, rows, &drawn)?;
     let step = resolution_sq(rows.model(), false) as f32;
-    let own_cost = own_cost(rows, norm_sq);
-    let far = CodeLimits {
-        score: metric.score(cost + STEPS.0 * step),
-        beyond: Some([cost - own_cost + STEPS.1 * step; 2]),
+    // What a vector costs for itself. Inner products of vectors of other lengths have none.
+    let own_cost = match (metric, is_unit(rows)) {
+        (Metric::L2, _) => Some(0.0),
+        (Metric::InnerProduct, true) => Some(-1.0),
+        (Metric::InnerProduct, false) => None,
     };
-    let sample = Sample { joined, scorer, cost, plan: &plan.both_ways(), far };
-    let mut measured: Vec<Measured> = Vec::new();
-    let is_near = |pair: &&Measured| pair.exact <= cost;
-    for lists in lists.chunks(LISTS.0) {
-        let of_lists: Vec<(usize, Vec<Measured>)> = pool.install(|| {
-            let of_list = |scratch: &mut Scratch, &list: &u32| sample.of_list(list, scratch);
-            lists.par_iter().map_init(Scratch::default, of_list).collect::<Result<_>>()
-        })?;
-        for (seekers, pairs) in of_lists {
-            margin.rows += seekers as u64;
-            measured.extend(pairs);
-        }
-        // Of a pair that was found from both sides, the side on which it is harder to find.
-        measured.sort_unstable_by(|a, b| a.rows.cmp(&b.rows).then(b.beyond.total_cmp(&a.beyond)));
-        measured.dedup_by_key(|pair| pair.rows);
-        margin.pairs = measured.iter().filter(is_near).count() as u64;
-        if margin.pairs >= ENOUGH as u64 {
+    let own_cost = own_cost.filter(|_| scored_by == ScoredBy::Vectors && all_known);
+    let plan = &plan.both_ways();
+    for doubled in 0..=DOUBLED {
+        let wide = step * (1 << doubled) as f32;
+        let far = CodeLimits {
+            score: metric.score(cost + STEPS.0 * wide),
+            beyond: own_cost.map(|own| [cost - own + STEPS.1 * wide; 2]),
+        };
+        let sample = Sample { joined, scorer, cost, plan, far };
+        (margin.rows, margin.pairs, margin.limits) =
+            sample.limits(&lists, own_cost, slack, pool)?;
+        if !sample.is_cut(margin.limits, own_cost) {
             break;
         }
     }
-    let costs = |pair: &Measured| (pair.exact, pair.code, pair.rows);
-    let of_codes = ceiling(measured.iter().map(costs).collect(), cost);
-    margin.limits.score = metric.score(of_codes.max(cost) + slack);
-    if scored_by == ScoredBy::Vectors {
-        let beyond = |is_own| {
-            let of = measured.iter().filter(|pair| pair.is_own == is_own);
-            let costs = |pair: &Measured| (pair.exact - own_cost, pair.beyond, pair.rows);
-            ceiling(of.map(costs).collect(), cost - own_cost).max(0.0) + slack
-        };
-        margin.limits.beyond = Some([beyond(true), beyond(false)]);
-    }
     Ok(margin)
-}
-
-/// The cost of a vector for itself.
-fn own_cost(rows: &RowSet, norm_sq: f32) -> f32 {
-    match (rows.model().metric(), is_unit(rows)) {
-        (Metric::L2, _) => 0.0,
-        (Metric::InnerProduct, true) => -1.0,
-        (Metric::InnerProduct, false) => -norm_sq,
-    }
 }
 
 /// Rows that look for others, drawn by a fixed seed, in an order of chance.
@@ -271,13 +253,37 @@ impl Ord for Other {
     }
 }
 
+/// Rows that one row has found: the nearest by their codes, and some of the rest, so that a row
+/// with more near ones than are kept tells how far their codes are, too.
+#[derive(Clone, Default)]
+struct Others {
+    best: BinaryHeap<Other>,
+    /// With a hash each, of which the smallest are kept.
+    drawn: BinaryHeap<(u64, Other)>,
+}
+
+impl Others {
+    fn push(&mut self, other: Other) {
+        self.best.push(other);
+        if self.best.len() <= SCORED {
+            return;
+        }
+        if let Some(far) = self.best.pop() {
+            self.drawn.push((SplitMix64::new(SEED ^ far.1).next(), far));
+        }
+        if self.drawn.len() > DRAWN_PAIRS {
+            self.drawn.pop();
+        }
+    }
+}
+
 /// A join of the sample, as the index asks for what it needs.
 struct Side<'a, 'k> {
     sample: &'a Sample<'a>,
     /// Ascending.
     seekers: &'a [RowNumber],
-    /// The nearest rows of each.
-    best: Vec<BinaryHeap<Other>>,
+    /// What each has found.
+    found: Vec<Others>,
     keep: &'a mut Keep<'k>,
 }
 
@@ -303,32 +309,87 @@ impl Seeking for Side<'_, '_> {
     fn take(&mut self, pairs: &mut Vec<Pair>) -> ocelli_index::Result<()> {
         let scorer = self.sample.scorer;
         for pair in pairs.drain(..) {
-            let Some(best) = self.seeker(pair.a).map(|at| &mut self.best[at]) else { continue };
-            best.push(Other(pair.beyond, scorer.rows.number(pair.b)));
-            if best.len() > SCORED {
-                best.pop();
-            }
+            let Some(found) = self.seeker(pair.a).map(|at| &mut self.found[at]) else { continue };
+            found.push(Other(pair.beyond, scorer.rows.number(pair.b)));
         }
         Ok(())
     }
 }
 
 impl Sample<'_> {
+    /// Rows that were compared, pairs of them that reach the threshold, and the ceilings that these
+    /// give.
+    fn limits(
+        &self,
+        lists: &[u32],
+        own_cost: Option<f32>,
+        slack: f32,
+        pool: &rayon::ThreadPool,
+    ) -> Result<(u64, u64, CodeLimits)> {
+        let (mut rows, mut near, mut measured) = (0, 0, Vec::new());
+        let is_near = |pair: &&Measured| pair.exact <= self.cost;
+        for lists in lists.chunks(LISTS.0) {
+            let of_lists: Vec<(usize, Vec<Measured>)> = pool.install(|| {
+                let of_list = |scratch: &mut Scratch, &list: &u32| self.of_list(list, scratch);
+                lists.par_iter().map_init(Scratch::default, of_list).collect::<Result<_>>()
+            })?;
+            for (seekers, pairs) in of_lists {
+                rows += seekers as u64;
+                measured.extend(pairs);
+            }
+            // Of a pair that was found from both sides, the side on which it is harder to find.
+            measured.sort_unstable_by(|a: &Measured, b| {
+                a.rows.cmp(&b.rows).then(b.beyond.total_cmp(&a.beyond))
+            });
+            measured.dedup_by_key(|pair| pair.rows);
+            near = measured.iter().filter(is_near).count() as u64;
+            if near >= ENOUGH as u64 {
+                break;
+            }
+        }
+        let costs = |pair: &Measured| (pair.exact, pair.code, pair.rows);
+        let of_codes = ceiling(measured.iter().map(costs).collect(), self.cost);
+        let beyond = |own_cost: f32, is_own: bool| {
+            let of = measured.iter().filter(|pair| pair.is_own == is_own);
+            let costs = |pair: &Measured| (pair.exact - own_cost, pair.beyond, pair.rows);
+            ceiling(of.map(costs).collect(), self.cost - own_cost).max(0.0) + slack
+        };
+        let limits = CodeLimits {
+            score: self.scorer.metric().score(of_codes.max(self.cost) + slack),
+            beyond: own_cost.map(|own_cost| [true, false].map(|is_own| beyond(own_cost, is_own))),
+        };
+        Ok((rows, near, limits))
+    }
+
+    /// Whether a ceiling is so near the limit of what was looked at that this may have cut it.
+    fn is_cut(&self, limits: CodeLimits, own_cost: Option<f32>) -> bool {
+        let metric = self.scorer.metric();
+        let past = |least: f32, found: f32, far: f32| found - least > CUT * (far - least);
+        match (limits.beyond, self.far.beyond, own_cost) {
+            (Some(found), Some(far), Some(own)) => {
+                let least = self.cost - own;
+                found.iter().zip(far).any(|(&found, far)| past(least, found, far))
+            }
+            _ => past(self.cost, metric.cost(limits.score), metric.cost(self.far.score)),
+        }
+    }
+
     /// The number of rows of a list that were compared, and the pairs of them with rows of the
     /// lists that the join compares: those that reach the threshold, and the nearest others.
     fn of_list(&self, list: u32, scratch: &mut Scratch) -> Result<(usize, Vec<Measured>)> {
         let seekers = spread(&self.seekers_of(list)?, SEEKERS);
         let found = carry(|keep| {
-            let best = vec![BinaryHeap::new(); seekers.len()];
-            let mut side = Side { sample: self, seekers: &seekers, best, keep };
+            let found = vec![Others::default(); seekers.len()];
+            let mut side = Side { sample: self, seekers: &seekers, found, keep };
             let pairs = &mut Vec::new();
             self.joined.join_list_by(self.plan, list, &mut side, None, scratch, pairs)?;
-            Ok(side.best)
+            Ok(side.found)
         })?;
         let mut pairs: Vec<(RowPair, f32)> = Vec::new();
         for (&seeker, found) in seekers.iter().zip(found) {
             let pair = |Other(beyond, other)| ((seeker.min(other), seeker.max(other)), beyond);
-            pairs.extend(found.into_iter().map(pair));
+            pairs.extend(found.best.into_iter().map(pair));
+            pairs.extend(found.drawn.into_iter().map(|(_, other)| pair(other)));
         }
         pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
         pairs.dedup_by_key(|pair| pair.0);

@@ -33,6 +33,7 @@ pub use groups::{GroupCounts, MOST_COMPARED};
 pub use margin::Margin;
 pub use opinion::{Look, Question, SecondOpinion, Side};
 pub use options::{DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions};
+pub(super) use plan::work_folder;
 pub use row_set::RowSet;
 pub use run::{after, commit, dedup, plan, task};
 pub use vectors::VectorCounts;

@@ -38,7 +38,7 @@ const LOCK: &str = "lock";
 const PAIRS_PER_SECOND: u64 = 3_000_000_000;
 
 /// The folder beside `out` that holds everything of its plans.
-pub(super) fn work_folder(out: &Path) -> PathBuf {
+pub(in crate::dedup) fn work_folder(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".work");
     PathBuf::from(name)
@@ -209,8 +209,10 @@ impl Planner<'_> {
         let scorer = Scorer { rows, vectors: vectors.as_ref() };
         self.tell("measure codes");
         let plan = rows.all().join_plan(options.nprobe, None, &mut Scratch::default())?;
-        let look =
-            |joined: &Snapshot| measure(joined, &scorer, options.threshold, &plan, &self.pool);
+        let all_known = vectors.is_some() && vector_counts.found == rows.all().rows();
+        let look = |joined: &Snapshot| {
+            measure(joined, &scorer, options.threshold, (&plan, all_known), &self.pool)
+        };
         // What codes cannot tell is said before the long work.
         if vectors.is_none() && rows.all().fine_codec().is_none() {
             check_resolution(rows, &look(rows.all())?, options.threshold)?;

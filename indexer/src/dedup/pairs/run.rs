@@ -1,6 +1,6 @@
 //! A deduplication from its plan to its files: by one process, or task by task.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,6 +13,9 @@ use super::options::{DedupOptions, Settings};
 use super::plan::{make, work_folder};
 use super::session::{Session, ended, job_of};
 use crate::{Error, ProgressFn, Result};
+
+/// Version of what tasks leave: work of another one is not gone on with.
+const JOIN_VERSION: u32 = 2;
 
 /// Finds the pairs of near rows of an index, and hands them on to `resolve`. A run that was stopped
 /// goes on where it was.
@@ -36,6 +39,10 @@ pub fn dedup(
             file
         }
     };
+    let _lock = lock(&path)?.ok_or_else(|| {
+        let out = options.out.display();
+        Error::Invalid(format!("{out}: another process is at work on the same deduplication"))
+    })?;
     let budget_bytes = options.memory_budget_bytes;
     let work = WorkArea::beside(&file.out, file.hash);
     let mut left = Vec::new();
@@ -75,7 +82,7 @@ fn plan_path(options: &DedupOptions, opinion: Option<&dyn SecondOpinion>) -> Res
     }
     let DedupOptions { threshold, since, nprobe, phash_bits, tasks, after, .. } = options;
     let opinion = opinion.map(SecondOpinion::name);
-    let program = env!("CARGO_PKG_VERSION");
+    let program = format!("{} join {JOIN_VERSION}", env!("CARGO_PKG_VERSION"));
     let rest = format!(
         "{threshold} {since:?} {nprobe} {phash_bits} {tasks} {opinion:?} {after} {program}\n"
     );
@@ -97,12 +104,24 @@ fn earlier(path: &Path) -> Result<Option<PlanFile>> {
     Ok(job_of(&file)?.prepared.keys().all(is_there).then_some(file))
 }
 
-/// Removes what runs with other options have left in a folder of work, none of which will go on:
-/// the result that they were for is there. What cannot be removed stays.
+/// The plan at `path`, locked for this process as long as the file is open; None if another one has
+/// it.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
+    }
+}
+
+/// Removes what runs with other options have left in a folder of work and are not at work any more:
+/// the result that they were for is replaced. What cannot be removed stays.
 fn sweep(folder: &Path) {
     let plans = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in plans.filter(|path| path.extension().is_some_and(|ending| ending == "plan")) {
         let Ok(file) = PlanFile::read(&path) else { continue };
+        let Ok(Some(_lock)) = lock(&path) else { continue };
         let work = WorkArea::beside(&file.out, file.hash);
         remove_marks(&file);
         if work.remove().is_ok() {

@@ -223,7 +223,7 @@ impl Session {
         let pairs = MadePairs {
             name,
             sha256: facts.sha256,
-            pairs: facts.edges,
+            pairs: facts.edges - counts.below,
             candidates: counts.candidates,
             compared: counts.compared,
         };

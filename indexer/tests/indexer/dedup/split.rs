@@ -24,9 +24,16 @@ fn tasks_threads_and_budgets_change_no_byte() {
             "pairs.parquet",
             "remove_files.jsonl",
             "remove_ids.txt",
+            "report.html",
             "summary.json"
         ]
     );
+    // Pairs just below the threshold are on the page, in whatever tasks they were found.
+    let page = std::str::from_utf8(&want["report.html"]).unwrap();
+    let (start, end) = ("\"pair_score\":[", "]");
+    let scores = page.split_once(start).unwrap().1.split_once(end).unwrap().0;
+    let scores: Vec<f32> = scores.split(',').map(|score| score.parse().unwrap()).collect();
+    assert!(scores.iter().any(|&s| s < -0.05) && scores.iter().any(|&s| s >= -0.05), "{scores:?}");
     // Nothing of the work is left.
     assert!(!world.folder.path().join("whole.work").exists());
     for (tasks, threads, budget) in

@@ -12,6 +12,7 @@ use ocelli_index::{
 use ocelli_indexer::dedup::pairs::{
     DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions, DedupReport, SecondOpinion,
 };
+use ocelli_indexer::dedup::report::ReportOptions;
 use ocelli_indexer::dedup::run::{self, After, Options};
 use ocelli_indexer::{
     BuildOptions, FineChoice, FineOptions, OnDuplicate, ProgressFn, Result, TrainOptions, build,
@@ -190,7 +191,10 @@ pub fn build_options(shards: usize) -> BuildOptions {
 }
 
 fn whole(join: &DedupOptions) -> Options {
-    Options { join: join.clone(), after: After::default() }
+    Options {
+        join: join.clone(),
+        after: After { report: Some(ReportOptions::default()), ..After::default() },
+    }
 }
 
 /// A deduplication whose pairs become clusters as usual.

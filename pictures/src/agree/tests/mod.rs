@@ -3,7 +3,7 @@
 mod parts;
 
 use super::*;
-use crate::{Decoded, Resizer};
+use crate::{Decoded, Preview, Previews, Resizer};
 
 /// A scene: smooth noise of several sizes, known at every point.
 fn scene(seed: u32, x: f32, y: f32) -> f32 {
@@ -218,5 +218,38 @@ fn sketches_are_upright() {
         let off = off(&found.transform, &Transform::IDENTITY, width, height);
         assert!(off < 0.5, "{number}: {off} pixels off");
         assert!(a.bytes() < 160 << 10, "{} bytes", a.bytes());
+    }
+}
+
+/// A preview that was kept gives the sketch and the thumbnail that the photo itself gives; one that
+/// was changed is none.
+#[test]
+fn a_preview_stands_for_the_photo() {
+    use image::metadata::Orientation;
+    use image::{Rgb, RgbImage};
+
+    let tmp = tempfile::tempdir().unwrap();
+    let previews = Previews::in_folder(&tmp.path().join("previews"));
+    let resizer = &mut Resizer::new();
+    for (number, width, height) in [(1, 900, 600), (2, 100, 50)] {
+        let colour = |x, y| Rgb([(x / 3) as u8, (y / 2) as u8, 90]);
+        let pixels = RgbImage::from_fn(width, height, colour);
+        let photo = Decoded { pixels, orientation: Orientation::Rotate90, captured: None };
+        assert!(previews.get([number; 32]).is_none());
+        previews.put([number; 32], &Preview::file_of(&photo, resizer).unwrap()).unwrap();
+        let kept = previews.get([number; 32]).unwrap();
+        let made = Preview::of(&photo, resizer).unwrap();
+        assert_eq!(kept.photo_px, width);
+        let (w, h) = kept.picture.pixels.dimensions();
+        assert_eq!(h, width.min(LONGEST_PX));
+        assert!(h > w, "it is upright");
+        assert_eq!(Sketch::of_preview(&kept).unwrap(), Sketch::of(&photo, resizer).unwrap());
+        let small = |preview: &Preview| preview.thumbnail(64, &mut Resizer::new()).unwrap();
+        assert_eq!(small(&kept), small(&made));
+        let mut bytes = Preview::file_of(&photo, resizer).unwrap();
+        let last = bytes.len() - 9;
+        bytes[last] ^= 1;
+        previews.put([9 + number; 32], &bytes).unwrap();
+        assert!(previews.get([9 + number; 32]).is_none());
     }
 }

@@ -128,6 +128,25 @@ fn distinct_rows_do_not_both_go_for_a_third() {
     }
 }
 
+/// Row 2 stays because row 1 went. Row 3 is a copy of it, but row 4 goes for row 3, so that stays.
+#[test]
+fn no_row_goes_for_one_that_goes() {
+    let edges = vec![
+        edge(0, 1, 0.95, Label::Copy),
+        edge(0, 2, 0.95, Label::Copy),
+        edge(0, 3, 0.95, Label::Near),
+        edge(2, 3, 0.95, Label::Copy),
+        edge(0, 4, 0.95, Label::Near),
+        edge(3, 4, 0.95, Label::Copy),
+    ];
+    let distinct = Distinct::new([(1, 2)]);
+    let (order, known) = (by_number(&edges, 0.9, 0), &mut Known::default());
+    let options = options(Linkage::Leader, 0.9);
+    let found = cluster(&edges, order, &distinct, known, &options).unwrap();
+    let goes: Vec<_> = found.get(0).members.iter().map(|m| (m.row, m.duplicate_of)).collect();
+    assert_eq!(goes, [(0, None), (1, Some(0)), (2, None), (3, None), (4, Some(3))]);
+}
+
 /// What may be removed decides what is a duplicate, and nothing else.
 #[test]
 fn labels_decide_what_goes() {

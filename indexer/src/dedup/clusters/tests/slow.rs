@@ -237,13 +237,15 @@ pub fn lines(
             duplicate[x] = y;
         }
     }
+    let stands: BTreeSet<usize> =
+        (0..duplicate.len()).filter(|&x| duplicate[x] != x).map(|x| duplicate[x]).collect();
     for (x, &(leader, _)) in leaders.iter().enumerate() {
         let strong = |&y: &usize| {
             leaders[y].0 == leader
                 && units.edge(x, y).is_some_and(|s| may(s.label))
                 && may_go(x, y, &duplicate)
         };
-        if duplicate[x] == x && x != leader && !units.old[x] {
+        if duplicate[x] == x && x != leader && !units.old[x] && !stands.contains(&x) {
             duplicate[x] = (0..x).find(strong).unwrap_or(x);
         }
     }
