@@ -160,7 +160,8 @@ def measured(a, base, times):
     say(
         f"  {n:,} rows: ocelli {took.wall_s:.1f} s ({n / took.wall_s:,.0f} rows/s, "
         f"{took.peak_bytes / 2**30:.2f} GiB, {report['compared']:,} pairs of codes, "
-        f"{report['join']['candidates']:,} scored, {report['pairs']['pairs']:,} pairs), recall {recall:.4f}; "
+        f"{report['join']['candidates']:,} scored, {report['pairs']['pairs']:,} pairs), "
+        f"recall {recall:.4f}; "
         f"FAISS {peer_s:.0f} s by {len(sample):,} queries at radius {radius:.0f}, recall "
         f"{peer_recall:.4f}: {peer_s / took.wall_s:.1f} x"
     )

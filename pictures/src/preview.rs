@@ -121,8 +121,8 @@ impl Previews {
         Preview::from_bytes(&fs::read(self.path(photo)).ok()?).ok()
     }
 
-    /// Keeps the bytes of a preview ([`Preview::file_of`]), unless it is there. A reader sees all of
-    /// it or nothing.
+    /// Keeps the bytes of a preview ([`Preview::file_of`]), unless it is there. A reader sees all
+    /// of it or nothing.
     ///
     /// # Errors
     /// Those of writing.

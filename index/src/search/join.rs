@@ -36,9 +36,9 @@ pub struct Pair {
 /// How near rows are by their codes that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ceiling {
-    /// Their score is at least as good.
+    /// The score of a row is at least as good.
     Score(f32),
-    /// Their score is worse than that of the first row with its own code by so much at most, in the
+    /// The score of a row is worse than that of the first row with its own code by so much at most, in the
     /// list of that row, and in other lists. Codes of rows that are near have nearly the same
     /// error, so that this tells them better than a score, where the first row's vector is known.
     Beyond([f32; 2]),

@@ -27,7 +27,7 @@ pub struct JudgedPair {
 /// A row in a file of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowName {
-    /// Its name.
+    /// The name of the row.
     pub name: Name,
     /// Whether the row is of the other index, where there are two and it is known.
     pub old: Option<bool>,

@@ -32,6 +32,7 @@
 
 mod copies;
 mod graph;
+mod leaders;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ pub(super) struct Shares {
     pub(super) _mapped: Option<MappedLimit>,
 }
 
-/// Divides `budget_bytes` (0: no limit) among what a deduplication of `rows` takes: four bits a row,
+/// Divides `budget_bytes` (0: no limit) among what a deduplication of `rows` takes: 4 bits a row,
 /// the model, the plan of lists, blocks of pairs, and sorting.
 ///
 /// # Errors

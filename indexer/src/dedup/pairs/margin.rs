@@ -2,10 +2,15 @@
 //!
 //! A join compares codes, and what it finds is scored again by something finer. A pair that is near
 //! must then be near by its codes too, or it is lost. So a ceiling is measured: lists are drawn by
-//! a fixed seed, and some of their rows that look for others are compared with the rows of these
-//! and of the nearest lists, all of them, so that no pair is missed because of its codes. Of the
-//! pairs that reach the threshold, nearly all have codes within the ceiling. Where such pairs are
-//! few, the nearest others say by how much codes are off.
+//! a fixed seed, and some of their rows look for others as they do in the join, in all lists that
+//! it compares, at first without a ceiling. The nearest of what each finds are scored, and some of
+//! the rest. Of the pairs that reach the threshold, nearly all have codes within the ceiling. Where
+//! such pairs are few, the nearest others say by how much codes are off.
+//!
+//! A row whose vector is known is compared as it is with what codes decode to. Then the error of
+//! its own code is known too, and the code of a near row has nearly the same one. So the ceiling is
+//! what the other code may cost beyond the row's own (docs/decisions/0049). In another list the
+//! error is larger, so that there are two ceilings.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -24,24 +29,20 @@ use crate::{Error, Result};
 
 /// Lists that are drawn at a time, and at most: as long as few pairs reach the threshold.
 const LISTS: (usize, usize) = (128, 2048);
-/// Most rows of a list that are compared with others.
-const SEEKERS: usize = 16;
-/// Pairs of a row that are scored: those that are nearest by their codes.
-const SCORED: usize = 256;
-/// Steps of the codes, beyond the threshold, that the codes of pairs which are looked at may be
-/// apart: two decoded rows; and a decoded row and a vector, beyond the row's own code. A decoded
-/// row is half a step off, as far as squares go.
-const STEPS: (f32, f32) = (2.0, 1.0);
-/// A ceiling beyond this share of these steps is measured again with twice as many, as often as
-/// this at most.
-const CUT: f32 = 0.75;
-const DOUBLED: u32 = 2;
+/// Most rows of a list that are compared with others: at least, and so many of all lists.
+const SEEKERS: (usize, usize) = (16, 2048);
+/// Pairs of a row that are scored: those that are nearest by their codes; for a row whose vector is
+/// known, which ranks near ones before others, and for one that is compared decoded.
+const SCORED: (usize, usize) = (256, 2048);
+/// Once the first lists have told, codes are looked at that are so many times as far beyond the
+/// threshold as the ceiling is.
+const FARTHER: f32 = 2.0;
 /// Pairs of a row that are scored besides, drawn from the rest.
 const DRAWN_PAIRS: usize = 64;
 /// Pairs that reach the threshold and are enough.
 const ENOUGH: usize = 1_000;
-/// Fewest pairs that decide alone.
-const FEWEST: usize = 100;
+/// Fewest pairs that decide alone: of fewer, all must be within the ceiling, which says little.
+const FEWEST: usize = 500;
 /// Pairs near the threshold that say by how much codes are off, where few reach it.
 const NEAREST: usize = 500;
 /// Pairs of a row that are kept though they do not reach the threshold.
@@ -127,7 +128,6 @@ pub(super) fn measure(
         return Ok(margin);
     }
     let lists = lists_of(joined, rows, &drawn)?;
-    let step = resolution_sq(rows.model(), false) as f32;
     // What a vector costs for itself. Inner products of vectors of other lengths have none.
     let own_cost = match (metric, is_unit(rows)) {
         (Metric::L2, _) => Some(0.0),
@@ -136,19 +136,14 @@ pub(super) fn measure(
     };
     let own_cost = own_cost.filter(|_| scored_by == ScoredBy::Vectors && all_known);
     let plan = &plan.both_ways();
-    for doubled in 0..=DOUBLED {
-        let wide = step * (1 << doubled) as f32;
-        let far = CodeLimits {
-            score: metric.score(cost + STEPS.0 * wide),
-            beyond: own_cost.map(|own| [cost - own + STEPS.1 * wide; 2]),
-        };
-        let sample = Sample { joined, scorer, cost, plan, far };
-        (margin.rows, margin.pairs, margin.limits) =
-            sample.limits(&lists, own_cost, slack, pool)?;
-        if !sample.is_cut(margin.limits, own_cost) {
-            break;
-        }
-    }
+    let far = CodeLimits {
+        score: metric.score(f32::INFINITY),
+        beyond: own_cost.map(|_| [f32::INFINITY; 2]),
+    };
+    let scored = if own_cost.is_some() { SCORED.0 } else { SCORED.1 };
+    let seekers = SEEKERS.0.max(SEEKERS.1 / lists.len().max(1));
+    let sample = Sample { joined, scorer, cost, plan, far, scored, seekers, own_cost, slack };
+    (margin.rows, margin.pairs, margin.limits) = sample.limits(&lists, pool)?;
     Ok(margin)
 }
 
@@ -233,6 +228,14 @@ struct Sample<'a> {
     plan: &'a JoinPlan,
     /// How near the codes of pairs are that are looked at.
     far: CodeLimits,
+    /// Pairs of a row that are scored.
+    scored: usize,
+    /// Rows of a list that are compared with others.
+    seekers: usize,
+    /// The cost of a vector for itself, where rows are compared as they are.
+    own_cost: Option<f32>,
+    /// What sums of floats may be off by.
+    slack: f32,
 }
 
 /// A row that was found, by what it costs beyond the seeker's own code: the larger, the worse.
@@ -263,9 +266,9 @@ struct Others {
 }
 
 impl Others {
-    fn push(&mut self, other: Other) {
+    fn push(&mut self, other: Other, most: usize) {
         self.best.push(other);
-        if self.best.len() <= SCORED {
+        if self.best.len() <= most {
             return;
         }
         if let Some(far) = self.best.pop() {
@@ -310,7 +313,7 @@ impl Seeking for Side<'_, '_> {
         let scorer = self.sample.scorer;
         for pair in pairs.drain(..) {
             let Some(found) = self.seeker(pair.a).map(|at| &mut self.found[at]) else { continue };
-            found.push(Other(pair.beyond, scorer.rows.number(pair.b)));
+            found.push(Other(pair.beyond, scorer.rows.number(pair.b)), self.sample.scored);
         }
         Ok(())
     }
@@ -319,18 +322,12 @@ impl Seeking for Side<'_, '_> {
 impl Sample<'_> {
     /// Rows that were compared, pairs of them that reach the threshold, and the ceilings that these
     /// give.
-    fn limits(
-        &self,
-        lists: &[u32],
-        own_cost: Option<f32>,
-        slack: f32,
-        pool: &rayon::ThreadPool,
-    ) -> Result<(u64, u64, CodeLimits)> {
+    fn limits(mut self, lists: &[u32], pool: &rayon::ThreadPool) -> Result<(u64, u64, CodeLimits)> {
         let (mut rows, mut near, mut measured) = (0, 0, Vec::new());
-        let is_near = |pair: &&Measured| pair.exact <= self.cost;
         for lists in lists.chunks(LISTS.0) {
+            let sample = &self;
             let of_lists: Vec<(usize, Vec<Measured>)> = pool.install(|| {
-                let of_list = |scratch: &mut Scratch, &list: &u32| self.of_list(list, scratch);
+                let of_list = |scratch: &mut Scratch, &list: &u32| sample.of_list(list, scratch);
                 lists.par_iter().map_init(Scratch::default, of_list).collect::<Result<_>>()
             })?;
             for (seekers, pairs) in of_lists {
@@ -342,42 +339,49 @@ impl Sample<'_> {
                 a.rows.cmp(&b.rows).then(b.beyond.total_cmp(&a.beyond))
             });
             measured.dedup_by_key(|pair| pair.rows);
-            near = measured.iter().filter(is_near).count() as u64;
+            near = measured.iter().filter(|pair| pair.exact <= self.cost).count() as u64;
             if near >= ENOUGH as u64 {
                 break;
             }
+            self.far = self.farther(self.ceilings(&measured));
         }
+        Ok((rows, near, self.ceilings(&measured)))
+    }
+
+    /// The ceilings that pairs give.
+    fn ceilings(&self, measured: &[Measured]) -> CodeLimits {
         let costs = |pair: &Measured| (pair.exact, pair.code, pair.rows);
         let of_codes = ceiling(measured.iter().map(costs).collect(), self.cost);
         let beyond = |own_cost: f32, is_own: bool| {
             let of = measured.iter().filter(|pair| pair.is_own == is_own);
             let costs = |pair: &Measured| (pair.exact - own_cost, pair.beyond, pair.rows);
-            ceiling(of.map(costs).collect(), self.cost - own_cost).max(0.0) + slack
+            ceiling(of.map(costs).collect(), self.cost - own_cost).max(0.0) + self.slack
         };
-        let limits = CodeLimits {
-            score: self.scorer.metric().score(of_codes.max(self.cost) + slack),
-            beyond: own_cost.map(|own_cost| [true, false].map(|is_own| beyond(own_cost, is_own))),
-        };
-        Ok((rows, near, limits))
+        let both = |own_cost: f32| [true, false].map(|is_own| beyond(own_cost, is_own));
+        CodeLimits {
+            score: self.scorer.metric().score(of_codes.max(self.cost) + self.slack),
+            beyond: self.own_cost.map(both),
+        }
     }
 
-    /// Whether a ceiling is so near the limit of what was looked at that this may have cut it.
-    fn is_cut(&self, limits: CodeLimits, own_cost: Option<f32>) -> bool {
+    /// Limits beyond ceilings, for lists that are looked at after the first ones.
+    fn farther(&self, limits: CodeLimits) -> CodeLimits {
         let metric = self.scorer.metric();
-        let past = |least: f32, found: f32, far: f32| found - least > CUT * (far - least);
-        match (limits.beyond, self.far.beyond, own_cost) {
-            (Some(found), Some(far), Some(own)) => {
-                let least = self.cost - own;
-                found.iter().zip(far).any(|(&found, far)| past(least, found, far))
-            }
-            _ => past(self.cost, metric.cost(limits.score), metric.cost(self.far.score)),
+        let far = |found: f32, least: f32| least + FARTHER * (found - least).max(self.slack);
+        let beyond = |own_cost: f32, found: [f32; 2]| {
+            let far = found.map(|found| far(found, self.cost - own_cost));
+            [far[0].max(far[1]); 2]
+        };
+        CodeLimits {
+            score: metric.score(far(metric.cost(limits.score), self.cost)),
+            beyond: self.own_cost.zip(limits.beyond).map(|(own, found)| beyond(own, found)),
         }
     }
 
     /// The number of rows of a list that were compared, and the pairs of them with rows of the
     /// lists that the join compares: those that reach the threshold, and the nearest others.
     fn of_list(&self, list: u32, scratch: &mut Scratch) -> Result<(usize, Vec<Measured>)> {
-        let seekers = spread(&self.seekers_of(list)?, SEEKERS);
+        let seekers = spread(&self.seekers_of(list)?, self.seekers);
         let found = carry(|keep| {
             let found = vec![Others::default(); seekers.len()];
             let mut side = Side { sample: self, seekers: &seekers, found, keep };

@@ -13,7 +13,7 @@ use super::world::{World, dedup, files, plain, plan, with_copies};
 fn tasks_threads_and_budgets_change_no_byte() {
     let x = with_copies(3000, 11, 0.05);
     let world = World::new(&plain("r", &x), Metric::L2, (16, 4), Some(FineChoice::Sq8), 2);
-    let options = world.options(0.05, "whole");
+    let options = world.options(0.017, "whole");
     dedup(&options, None, &silent).unwrap();
     let want = files(&options.out);
     assert_eq!(
@@ -33,13 +33,16 @@ fn tasks_threads_and_budgets_change_no_byte() {
     let (start, end) = ("\"pair_score\":[", "]");
     let scores = page.split_once(start).unwrap().1.split_once(end).unwrap().0;
     let scores: Vec<f32> = scores.split(',').map(|score| score.parse().unwrap()).collect();
-    assert!(scores.iter().any(|&s| s < -0.05) && scores.iter().any(|&s| s >= -0.05), "{scores:?}");
+    assert!(
+        scores.iter().any(|&s| s < -0.017) && scores.iter().any(|&s| s >= -0.017),
+        "{scores:?}"
+    );
     // Nothing of the work is left.
     assert!(!world.folder.path().join("whole.work").exists());
     for (tasks, threads, budget) in
         [(1, 2, 0), (2, 1, 0), (7, 3, 0), (16, 2, 0), (100, 1, 0), (3, 2, 256 << 20)]
     {
-        let mut options = world.options(0.05, &format!("{tasks}-{threads}-{budget}"));
+        let mut options = world.options(0.017, &format!("{tasks}-{threads}-{budget}"));
         (options.tasks, options.threads) = (tasks, threads);
         options.memory_budget_bytes = budget;
         dedup(&options, None, &silent).unwrap();
