@@ -73,6 +73,9 @@ pub enum Command {
     /// Turn photos into descriptors (runs ocelli-encoder; see `ocelli encode --help`)
     #[command(disable_help_flag = true)]
     Encode(PassThroughArgs),
+    /// Train the network itself (runs ocelli-learn; see `ocelli learn --help`)
+    #[command(disable_help_flag = true)]
+    Learn(PassThroughArgs),
     /// Learn a PCA whitening from region vectors
     Whiten(WhitenArgs),
     /// Train a model (coarse centroids and codebooks)

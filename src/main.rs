@@ -1,7 +1,8 @@
 //! The `ocelli` command: arguments to configuration, one call into a role, an exit code.
 //!
-//! `ocelli encode …` and `ocelli serve …` run `ocelli-encoder` and `ocelli-searcher`, so that this
-//! program links neither libtorch nor the searcher, and they do not link FAISS.
+//! `ocelli encode …`, `ocelli learn …` and `ocelli serve …` run `ocelli-encoder`, `ocelli-learn`
+//! and `ocelli-searcher`, so that this program links neither libtorch nor the searcher, and they do
+//! not link FAISS.
 
 mod admin;
 mod cli;
@@ -26,8 +27,9 @@ fn main() -> ExitCode {
         Command::Index(args) => commands::jobs::index::run(args),
         Command::Find(args) => commands::jobs::find::run(args),
         Command::Up(args) => commands::jobs::up::run(args),
-        Command::Encode(args) => pass_through::run("ocelli-encoder", "encode", args),
-        Command::Serve(args) => pass_through::run("ocelli-searcher", "serve", args),
+        Command::Encode(args) => pass_through::run("ocelli-encoder", Some("encode"), args),
+        Command::Serve(args) => pass_through::run("ocelli-searcher", Some("serve"), args),
+        Command::Learn(args) => pass_through::run("ocelli-learn", None, args),
         Command::Whiten(args) => commands::whiten::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),

@@ -18,11 +18,11 @@ pub struct PassThroughArgs {
     pub args: Vec<OsString>,
 }
 
-/// Becomes `program subcommand args…`: same process, same standard streams, its exit code. Returns
-/// only if that fails.
-pub fn run(program: &str, subcommand: &str, args: PassThroughArgs) -> Result<()> {
+/// Becomes `program subcommand args…`, or `program args…` without a subcommand: same process, same
+/// standard streams, its exit code. Returns only if that fails.
+pub fn run(program: &str, subcommand: Option<&str>, args: PassThroughArgs) -> Result<()> {
     let path = find(program)?;
-    let error = Command::new(&path).arg(subcommand).args(args.args).exec();
+    let error = Command::new(&path).args(subcommand).args(args.args).exec();
     Err(anyhow!(error).context(format!("cannot run {}", path.display())))
 }
 

@@ -48,6 +48,19 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["faiss-sys"],
     ),
+    // Trains what the encoder runs; the encoder never learns of it.
+    (
+        "ocelli-learn",
+        &[
+            "ocelli-text",
+            "ocelli-index",
+            "ocelli-pictures",
+            "ocelli-weights",
+            "ocelli-network",
+            "ocelli-service",
+        ],
+        &["faiss-sys"],
+    ),
     (
         "ocelli-indexer",
         &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-pictures"],

@@ -1,8 +1,9 @@
 //! Backbones: RGB images to feature maps, and to the rows that pooling makes of them.
 //!
-//! This is the only crate that links libtorch. Its weights come from `ocelli-weights`: ResNet-18,
-//! 34, 50, 101 and 152, VGG-11 to 19, relatives with other widths or block counts, SqueezeNet 1.1
-//! and EfficientNet-Lite.
+//! This is the only crate that links libtorch. The crate that trains networks calls it through
+//! [`tch`], which is the binding of this crate's libtorch. Its weights come from `ocelli-weights`:
+//! ResNet-18, 34, 50, 101 and 152, VGG-11 to 19, relatives with other widths or block counts,
+//! SqueezeNet 1.1 and EfficientNet-Lite.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | [`pooling`] | a feature map to vectors: R-MAC, MAC, SPoC, GeM; on the CPU and on a device |
 //! | [`finish`] | what follows the pooling: projections, whitening, sums; on both, too |
 //! | [`device`] | where the network computes |
+//! | [`training`] | [`Trainable`]: the same path from pixels to descriptors, with gradients |
 //!
 //! # Example
 //! MAC of one image, without whitening:
@@ -45,12 +47,14 @@ pub mod error;
 pub mod finish;
 mod input;
 mod layers;
+mod loaded;
 pub mod network;
 mod onnx;
 mod options;
 pub mod pooling;
 mod seconds;
 mod torch;
+pub mod training;
 
 pub use device::{Device, DeviceChoice};
 pub use error::{Error, Result};
@@ -58,4 +62,6 @@ pub use finish::Finish;
 pub use network::{Identity, Network};
 pub use options::NetworkOptions;
 pub use seconds::NetworkSeconds;
+pub use tch;
 pub use torch::set_torch_threads;
+pub use training::Trainable;

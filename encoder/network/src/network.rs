@@ -9,11 +9,10 @@ use ocelli_index::{
     Form, Hash, Head as HeadForm, InputConvention, Layer, Pooling, Precision, Whitening,
 };
 use ocelli_weights::onnx::is_onnx;
-use ocelli_weights::settings::{self, DEFAULT_BN_EPS};
-use ocelli_weights::{Backbone, Head, Weights};
+use ocelli_weights::settings::DEFAULT_BN_EPS;
+use ocelli_weights::{Head, Weights};
 use tch::{Kind, Tensor};
 
-use crate::backbones;
 use crate::body::Body;
 use crate::device::Device;
 use crate::engine::Engine;
@@ -21,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::finish::Finish;
 use crate::input::Tables;
 use crate::layers::MemoryLayout;
+use crate::loaded::Loaded;
 use crate::onnx::Onnx;
 use crate::options::NetworkOptions;
 use crate::pooling::{self, FeatureMap, Rows};
@@ -82,37 +82,12 @@ impl Network {
     /// # Errors
     /// As [`Network::open`], without the errors of reading the file.
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
-        let backbone = Backbone::of(weights)?;
-        let last_stage = backbone.last_stage(options.last_stage)?;
-        // What has no meaning for this network cannot contradict what its file says.
-        let mut given = options.settings.clone();
-        given.form = given.form.filter(|_| backbone.has_forms());
-        given.bn_eps = given.bn_eps.filter(|_| backbone.has_bn());
-        let settings = settings::resolve(weights, &given, backbone.default_bn_eps())?;
-        let form = backbone.form(weights, settings.form)?;
-        let unknown = backbone.unknown_names(weights);
-        if !unknown.is_empty() {
-            let tensors = unknown.join(", ");
-            tracing::warn!(
-                weights = %weights.path().display(),
-                tensors,
-                "tensors that no such network has are ignored"
-            );
-        }
+        let Loaded { backbone, last_stage, settings, form, body, head } =
+            Loaded::of(weights, options)?;
         let (layout, torch_device) = match options.device {
             Device::Cpu => (MemoryLayout::fastest(), tch::Device::Cpu),
             Device::CpuAsDevice => (MemoryLayout::ChannelsLast, tch::Device::Cpu),
             Device::Cuda(number) => (MemoryLayout::ChannelsLast, tch::Device::Cuda(number)),
-        };
-        let body = tch::no_grad(|| {
-            let body = backbones::load(&backbone, weights, form, last_stage, &settings)?;
-            body.arranged(layout, options.precision, torch_device)
-        })?;
-        let is_last = last_stage == backbone.last_stage(None)?;
-        let head = if options.head && is_last && backbone.has_projections(weights) {
-            Head::load(weights, body.channels())?
-        } else {
-            Head::default()
         };
         let identity = Identity {
             weights: weights.hash(),
@@ -126,6 +101,7 @@ impl Network {
             precision: options.precision,
         };
         let stride = backbone.stride(last_stage);
+        let body = tch::no_grad(|| body.arranged(layout, options.precision, torch_device))?;
         let parts = Network {
             body,
             torch_device,

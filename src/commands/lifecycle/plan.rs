@@ -203,7 +203,7 @@ pub struct PlanBuildArgs {
 /// Makes a plan.
 pub fn run(command: PlanCommand) -> Result<()> {
     match command {
-        PlanCommand::Encode(args) => pass_through::run("ocelli-encoder", "plan", args),
+        PlanCommand::Encode(args) => pass_through::run("ocelli-encoder", Some("plan"), args),
         PlanCommand::Train(args) => train(args),
         PlanCommand::Build(args) => build(args),
         PlanCommand::Compact(args) => compact(args),

@@ -92,7 +92,7 @@ pub fn encoder(subcommand: &str, mut words: Vec<OsString>, format: Format) -> Re
         Format::Json => "json",
     };
     words.extend(["--format".into(), format.into()]);
-    pass_through::run("ocelli-encoder", subcommand, PassThroughArgs { args: words })
+    pass_through::run("ocelli-encoder", Some(subcommand), PassThroughArgs { args: words })
 }
 
 fn text(r: &TaskReport) -> String {

@@ -52,6 +52,29 @@ impl DeviceFinish {
         made().map_err(Error::torch("putting the whitening on the device"))
     }
 
+    /// A projection of rows whose tensors are trained: weight (D, C), mean (C,) and bias (D,), of
+    /// any floating kind, and whether rows are L2-normalised before it.
+    pub(crate) fn of_tensors(
+        weight: &Tensor,
+        [mean, bias]: [Option<&Tensor>; 2],
+        normalize: bool,
+    ) -> Torch<DeviceFinish> {
+        let weight = weight.f_to_kind(Kind::Double)?;
+        let (dim_out, dim_in) = weight.size2()?;
+        let row = |values: Option<&Tensor>, len: i64| match values {
+            Some(values) => values.f_to_kind(Kind::Double)?.f_reshape([1, len]),
+            None => Tensor::f_zeros([1, len], (Kind::Double, weight.device())),
+        };
+        let (mean, bias) = (row(mean, dim_in)?, row(bias, dim_out)?);
+        let affine = Affine { mean, projection: weight.f_transpose(0, 1)?, bias };
+        Ok(DeviceFinish { head: Some((affine, normalize)), whitening: None })
+    }
+
+    /// No projection: rows are L2-normalised and summed.
+    pub(crate) fn plain() -> DeviceFinish {
+        DeviceFinish { head: None, whitening: None }
+    }
+
     /// Second handles on the same tensors.
     pub(crate) fn share(&self) -> DeviceFinish {
         DeviceFinish {
@@ -63,6 +86,11 @@ impl DeviceFinish {
     /// Pooled rows (N, n, C) to unit rows (N, n, D) f32, or with `sum` to the L2-normalised sum of
     /// each image's, (N, 1, D).
     pub(crate) fn apply(&self, rows: &Tensor, sum: bool) -> Torch<Tensor> {
+        self.exact(rows, sum)?.f_to_kind(Kind::Float)
+    }
+
+    /// [`apply`](DeviceFinish::apply) without its last rounding: f64.
+    pub(crate) fn exact(&self, rows: &Tensor, sum: bool) -> Torch<Tensor> {
         let mut rows = rows.f_to_kind(Kind::Double)?;
         if let Some((head, normalize)) = &self.head {
             if *normalize {
@@ -77,7 +105,7 @@ impl DeviceFinish {
         if sum {
             rows = units(&rows.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Double)?)?;
         }
-        rows.f_to_kind(Kind::Float)
+        Ok(rows)
     }
 }
 

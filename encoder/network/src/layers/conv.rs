@@ -1,5 +1,7 @@
 //! One convolution, with batch normalisation folded away.
 
+use std::sync::Arc;
+
 use ocelli_weights::{Floats, Weights};
 use tch::{Kind, Tensor};
 
@@ -9,6 +11,8 @@ use crate::torch::Torch;
 
 /// One convolution with its bias; batch normalisation is already in both.
 pub(crate) struct Conv {
+    /// The name that its tensors have in a file: "layer1.0.conv1".
+    name: Arc<str>,
     /// (out, in, k, k) f32; (out, 1, k, k) for a depthwise one.
     weight: Tensor,
     /// The weights for sides that are even, see [`ConvSpec::same`]: even height, even width, both.
@@ -122,11 +126,18 @@ impl Conv {
         let groups = if depthwise { input as i64 } else { 1 };
         let kernel = kernel as i64;
         let (direct, rounding) = (false, false);
-        Ok(Conv { weight, shifted, bias, kernel, stride, padding, groups, direct, rounding })
+        let name = Arc::from(conv);
+        Ok(Conv { name, weight, shifted, bias, kernel, stride, padding, groups, direct, rounding })
     }
 
     pub(crate) fn out_channels(&self) -> usize {
         self.bias.size().first().map_or(0, |&n| n as usize)
+    }
+
+    /// Weight and bias, by the names that a file without batch normalisation has for them.
+    pub(crate) fn tensors(&self) -> [(String, Tensor); 2] {
+        [("weight", &self.weight), ("bias", &self.bias)]
+            .map(|(part, tensor)| (format!("{}.{part}", self.name), tensor.shallow_clone()))
     }
 
     /// Operations for a cell of the output, a multiplication and an addition being two.
@@ -137,7 +148,7 @@ impl Conv {
     /// (N, in, H, W) to (N, out, h, w), without a ReLU.
     pub(crate) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let weight = self.weight_for(x)?;
+        let weight = &self.weight_for(x)?;
         let (bias, groups) = (Some(&self.bias), self.groups);
         let y = match self.direct {
             true => x.f_mkldnn_convolution(weight, bias, padding, stride, [1, 1], groups)?,
@@ -147,15 +158,23 @@ impl Conv {
     }
 
     /// The weights for a map of this size.
-    fn weight_for(&self, x: &Tensor) -> Torch<&Tensor> {
-        let Some([even_height, even_width, both]) = &self.shifted else { return Ok(&self.weight) };
+    fn weight_for(&self, x: &Tensor) -> Torch<Tensor> {
+        let Some([even_height, even_width, both]) = &self.shifted else {
+            return Ok(self.weight.shallow_clone());
+        };
         let (_, _, height, width) = x.size4()?;
-        Ok(match (height % 2, width % 2) {
-            (0, 0) => both,
-            (0, _) => even_height,
-            (_, 0) => even_width,
+        let (row, column) = (1 - height % 2, 1 - width % 2);
+        // Weights that are trained change, and gradients reach them through the padding.
+        if self.weight.requires_grad() {
+            return self.weight.f_constant_pad_nd([column, 0, row, 0]);
+        }
+        let weight = match (row, column) {
+            (1, 1) => both,
+            (1, _) => even_height,
+            (_, 1) => even_width,
             _ => &self.weight,
-        })
+        };
+        Ok(weight.shallow_clone())
     }
 
     /// With weight and bias as `place` puts them.
@@ -172,6 +191,7 @@ impl Conv {
     pub(crate) fn share(&self) -> Conv {
         let shifted = self.shifted.as_ref();
         Conv {
+            name: Arc::clone(&self.name),
             weight: self.weight.shallow_clone(),
             shifted: shifted.map(|shifted| shifted.each_ref().map(Tensor::shallow_clone)),
             bias: self.bias.shallow_clone(),

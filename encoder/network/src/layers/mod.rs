@@ -8,5 +8,5 @@ mod trunk;
 
 pub(crate) use conv::{Conv, ConvSpec, tensor_f64};
 pub(crate) use inverted::Inverted;
-pub(crate) use place::MemoryLayout;
+pub(crate) use place::{MemoryLayout, leaf};
 pub(crate) use trunk::{Fire, Layer, MaxPool, Residual, Trunk};

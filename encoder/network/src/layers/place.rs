@@ -21,6 +21,13 @@ pub(crate) fn rounded(tensor: &Tensor) -> Torch<Tensor> {
     tensor.f_to_kind(Kind::BFloat16)?.f_to_kind(Kind::Float)
 }
 
+/// A copy of `tensor` in `kind` that gradients are made for.
+pub(crate) fn leaf(tensor: &Tensor, kind: Kind) -> Torch<Tensor> {
+    let mut leaf = Tensor::f_empty(tensor.size(), (kind, tensor.device()))?;
+    leaf.f_copy_(tensor)?;
+    leaf.f_set_requires_grad(true)
+}
+
 /// How weights and maps lie in memory between the first and the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryLayout {

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::conv::Conv;
 use super::inverted::Inverted;
-use super::place::{MemoryLayout, Place, rounded, windows};
+use super::place::{MemoryLayout, Place, leaf, rounded, windows};
 use crate::torch::Torch;
 
 /// All layers from the pixels to the last stage.
@@ -111,6 +111,21 @@ impl Trunk {
         Ok(Trunk { layers, rounding: true, ..self })
     }
 
+    /// The same trunk with weights of its own that gradients are made for, in `kind`, float32 or
+    /// float64; only from `Plain` and f32, on the CPU.
+    pub(crate) fn trainable(self, kind: Kind) -> Torch<Trunk> {
+        let put = |tensor: &Tensor| leaf(tensor, kind);
+        let place = Place { put: &put, rounding: false, direct: false };
+        let layers =
+            self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
+        Ok(Trunk { layers, kind, ..self })
+    }
+
+    /// All weights and biases by their names in a file, in the order of the layers.
+    pub(crate) fn tensors(&self) -> Vec<(String, Tensor)> {
+        self.layers.iter().flat_map(Layer::convs).flat_map(Conv::tensors).collect()
+    }
+
     /// Channels of the feature map.
     pub(crate) fn channels(&self) -> usize {
         self.channels
@@ -140,7 +155,7 @@ impl Trunk {
     }
 
     /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last layer. The caller holds
-    /// `no_grad`.
+    /// `no_grad`, unless the trunk is one that is [`trainable`](Trunk::trainable).
     pub(crate) fn forward(&self, pixels: &Tensor) -> Torch<Tensor> {
         let pixels = if self.rounding { rounded(pixels)? } else { pixels.f_to_kind(self.kind)? };
         let mut x = self.memory.convert(&pixels)?;
@@ -166,6 +181,19 @@ impl Layer {
             Layer::MaxPool(pool) => pool.forward(x),
             Layer::Residual(block) => block.forward(x),
             Layer::Fire(fire) => fire.forward(x),
+        }
+    }
+
+    /// The convolutions, in the order of their loading.
+    fn convs(&self) -> Vec<&Conv> {
+        match self {
+            Layer::Conv(conv) | Layer::Clipped(conv) => vec![conv],
+            Layer::Inverted(block) => block.convs().collect(),
+            Layer::MaxPool(_) => Vec::new(),
+            Layer::Residual(block) => {
+                std::iter::once(&block.entry).chain(&block.branch).chain(&block.shortcut).collect()
+            }
+            Layer::Fire(fire) => vec![&fire.squeeze, &fire.expand1x1, &fire.expand3x3],
         }
     }
 

@@ -17,9 +17,9 @@ use crate::torch::Torch;
 /// any of it is not zero.
 const FLAGS: usize = 2;
 
-/// Rows of a batch of maps as [`super::pool`] makes them, on the maps' device: (N, n, C), f32.
-/// `maps` are (N, C, h, w) of any floating kind and layout; `image` and `stride` as in
-/// [`super::pool`].
+/// Rows of a batch of maps as [`super::pool`] makes them, on the maps' device: (N, n, C), f32, or
+/// f64 of maps in f64. `maps` are (N, C, h, w) of any floating kind and layout; `image` and
+/// `stride` as in [`super::pool`].
 ///
 /// Maxima have the same bits as those of [`super::pool`]. Means are summed in float64 in another
 /// order, so they may differ in the last bit.
@@ -58,7 +58,9 @@ pub(crate) fn pool(
             Tensor::f_stack(&regions.iter().map(maximum).collect::<Torch<Vec<_>>>()?, 1)?
         }
     };
-    rows.f_to_kind(Kind::Float)?.f_reshape([n, -1, channels])
+    // Only training in double precision has maps in it.
+    let kind = if maps.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    rows.f_to_kind(kind)?.f_reshape([n, -1, channels])
 }
 
 /// `rows` (N, n, D) of `maps`, behind those of each image what [`split`] wants to know of its map:

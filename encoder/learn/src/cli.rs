@@ -1,0 +1,303 @@
+//! The command line: flags to values, one call into the library, an exit code.
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command as Process, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocelli_index::{Form, Grid, InputConvention, Layer, Pooling};
+use ocelli_network::training::TrainingPrecision;
+use ocelli_network::{NetworkOptions, Trainable, set_torch_threads};
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
+use ocelli_weights::{SettingsOptions, Weights};
+
+use crate::check::check;
+use crate::list::List;
+use crate::train::{Checkpoints, Recipe, Step, train};
+
+/// Trains the networks that the encoder runs, on photos of classes.
+#[derive(Parser)]
+#[command(name = "ocelli-learn", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what is in a training set, and which of its photos cannot be used.
+    Check(CheckArgs),
+    /// Train a network with the triplet loss, and write it as a file that the encoder takes.
+    ///
+    /// Equal flags, list and weights give equal bytes on one kind of machine with one number of
+    /// threads, also where the training was interrupted and went on from its checkpoint.
+    Train(Box<TrainArgs>),
+}
+
+/// How a result is printed on standard output.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// JSON.
+    Json,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}.
+    list: PathBuf,
+    /// Longest side of the pictures in pixels.
+    #[arg(long, value_name = "PX", default_value_t = 800)]
+    size: u32,
+    /// How the report is printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Args)]
+struct TrainArgs {
+    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}. Photos of the
+    /// split "train", or of none, are trained on.
+    list: PathBuf,
+    /// Weights to begin with: a safetensors file of a network of convolutions.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// The file of the trained weights.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The pooling: rmac:LEVELS, rmac:LEVELS:image-pixels, mac or spoc. By default that of the
+    /// weights, or else rmac:3.
+    #[arg(long, value_name = "POOLING")]
+    pooling: Option<Pooling>,
+    /// The last layer, as for the encoder.
+    #[arg(long, value_name = "LAYER")]
+    last_stage: Option<Layer>,
+    /// The form of a network of bottlenecks, where the weights do not say it.
+    #[arg(long, value_name = "FORM")]
+    form: Option<Form>,
+    /// The form of the pixels, where the weights do not say it.
+    #[arg(long, value_name = "CONVENTION")]
+    input: Option<InputConvention>,
+    /// Leave out the projections that the weights hold.
+    #[arg(long)]
+    no_head: bool,
+    /// Threads of libtorch.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+    /// A file that keeps the state of the training. A training that finds it goes on from there.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Iterations between two writes of the checkpoint.
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "checkpoint")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: u64,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How iterations and the summary are printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Args)]
+struct RecipeArgs {
+    /// Longest side of the pictures in pixels.
+    #[arg(long, value_name = "PX", default_value_t = 800)]
+    size: u32,
+    /// Iterations in all.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    iterations: u64,
+    /// Random photos that hard triplets are looked for in.
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pool: usize,
+    /// Iterations until the pool is drawn again and its descriptors are computed anew.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    refresh: u64,
+    /// Triplets of an iteration.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    triplets: usize,
+    /// A triplet is drawn from this many hardest ones of its query.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    hardest: usize,
+    /// Margin of the loss.
+    #[arg(long, value_name = "M", default_value_t = 0.1)]
+    margin: f64,
+    /// Learning rate.
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
+    rate: f64,
+    /// Iterations until the learning rate is a tenth; 0: it stays.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    decay_every: u64,
+    /// Momentum.
+    #[arg(long, value_name = "M", default_value_t = 0.9)]
+    momentum: f64,
+    /// Weight decay.
+    #[arg(long, value_name = "L", default_value_t = 5e-5)]
+    weight_decay: f64,
+    /// The largest share of each side that a random crop takes away.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    crop: f64,
+    /// Begin with a new head (shift and FC) of this dimension: the PCA whitening of the regions.
+    /// For weights without a head, or with --no-head.
+    #[arg(long, value_name = "DIM")]
+    head_dim: Option<usize>,
+    /// Photos that such a head is learned on, at most.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "head_dim")]
+    head_photos: usize,
+    /// Seed of everything that is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    main_exit(match cli.command {
+        Command::Check(args) => args.run(),
+        Command::Train(args) => args.run(),
+    })
+}
+
+impl CheckArgs {
+    fn run(self) -> Result<()> {
+        let report = check(&List::read(&self.list)?, self.size);
+        print(&match self.format {
+            Format::Text => format!("{}\n", ocelli_text::report(&report.to_string())),
+            Format::Json => format!("{}\n", serde_json::to_string(&report)?),
+        })
+    }
+}
+
+/// Settings of the memory, which libraries read when the process begins. Photos have many shapes:
+/// oneDNN keeps code for each, a thousand pieces of it, and the allocator keeps what freed maps of
+/// one shape leave between those of others. With these numbers the peak hardly grows with the
+/// triplets.
+const STEADY: [(&str, &str); 2] =
+    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("MALLOC_MMAP_THRESHOLD_", "1048576")];
+
+/// Becomes the same command with [`STEADY`] in its environment, unless the environment has values.
+fn with_steady_memory() -> Result<()> {
+    let missing: Vec<(&str, &str)> =
+        STEADY.into_iter().filter(|(name, _)| env::var_os(name).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let own = env::current_exe().context("finding this program")?;
+    let error = Process::new(own).args(env::args_os().skip(1)).envs(missing).exec();
+    Err(error).context("starting this program again")
+}
+
+impl TrainArgs {
+    fn run(self) -> Result<()> {
+        with_steady_memory()?;
+        let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
+        observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
+        set_torch_threads(usize::from(self.threads));
+        let recipe = self.recipe.values();
+        recipe.check()?;
+        let list = List::read(&self.list)?;
+        let weights = Weights::read(&self.weights)?;
+        let options = NetworkOptions {
+            settings: SettingsOptions {
+                form: self.form,
+                input: self.input,
+                ..SettingsOptions::default()
+            },
+            last_stage: self.last_stage,
+            head: !self.no_head,
+            ..NetworkOptions::default()
+        };
+        let own = weights.metadata("ocelli.pooling").map(str::parse).transpose()?;
+        let default = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
+        let pooling = self.pooling.or(own).unwrap_or(default);
+        let mut network = Trainable::load(&weights, &options, pooling, TrainingPrecision::Single)?;
+        drop(weights);
+        let checkpoints = self.checkpoint.map(|path| {
+            let every = self.checkpoint_every;
+            Checkpoints { path, every }
+        });
+        let format = self.format;
+        let mut report = |step: &Step| {
+            // A reader that has gone away does not end a training.
+            let _ = print(&format.step(step));
+        };
+        let summary =
+            train(&list, &mut network, &recipe, checkpoints.as_ref(), &self.out, &mut report)?;
+        print(&match format {
+            Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
+            Format::Text => format!(
+                "wrote {}: {} iterations on {} photos; {} classes with one photo left out; photos \
+                 failed {} times; {} queries had no triplet\n",
+                ocelli_text::printable(&self.out.display().to_string(), ocelli_text::MAX_CHARS),
+                summary.iterations,
+                summary.photos,
+                summary.single_classes,
+                summary.failed_photos,
+                summary.queries_without
+            ),
+        })
+    }
+}
+
+impl Format {
+    fn step(self, step: &Step) -> String {
+        match self {
+            Format::Json => serde_json::to_string(step).unwrap_or_default() + "\n",
+            Format::Text => format!(
+                "iteration {}: loss {:.6}, {} of {} triplets active, {} photos, rate {}\n",
+                step.iteration, step.loss, step.active, step.triplets, step.photos, step.rate
+            ),
+        }
+    }
+}
+
+impl RecipeArgs {
+    fn values(&self) -> Recipe {
+        Recipe {
+            size_px: self.size,
+            iterations: self.iterations,
+            pool: self.pool,
+            refresh: self.refresh,
+            triplets: self.triplets,
+            hardest: self.hardest,
+            margin: self.margin,
+            rate: self.rate,
+            decay_every: self.decay_every,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            crop: self.crop,
+            head_dim: self.head_dim.unwrap_or(0),
+            head_photos: self.head_photos,
+            seed: self.seed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// The flags' defaults are the recipe's.
+    #[test]
+    fn flags_have_the_published_defaults() {
+        let words = ["ocelli-learn", "train", "l", "--weights", "w", "--out", "o"];
+        let Command::Train(args) = Cli::parse_from(words).command else { panic!("train") };
+        assert_eq!(args.recipe.values(), Recipe::default());
+        let requires = ["ocelli-learn", "train", "l", "--weights", "w", "--out", "o"]
+            .into_iter()
+            .chain(["--checkpoint-every", "3"]);
+        assert!(Cli::try_parse_from(requires).is_err(), "of which file?");
+    }
+}

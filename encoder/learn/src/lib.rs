@@ -1,0 +1,61 @@
+//! Training of the networks that the encoder runs.
+//!
+//! Gordo, Almazán, Revaud, Larlus: "End-to-end learning of deep visual representations for image
+//! retrieval" (IJCV 2017): the network, the regions and the projection are trained together, by a
+//! loss of ranking. The path from pixels to descriptors is that of the encoder
+//! ([`ocelli_network::Trainable`]), so that a trained network is served as it was trained.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`list`](mod@list) | reads a training set: photos, classes, boxes, splits |
+//! | [`mod@check`] | tells what is in a set |
+//! | [`photos`] | photos to pictures: crops, sizes |
+//! | [`loss`] | the triplet loss and its gradient |
+//! | [`mining`] | hard triplets of a pool of descriptors |
+//! | [`pool`] | draws the pool and computes its descriptors |
+//! | [`passes`] | the gradient of a batch in the memory of one image |
+//! | [`sgd`] | steps down the gradient |
+//! | [`head`] | a first head for weights without one |
+//! | [`checkpoint`] | the state of a training in a file |
+//! | [`mod@train`] | the loop |
+//! | [`draws`] | random numbers of a seed and a place |
+//!
+//! # Example
+//! ```no_run
+//! use ocelli_index::{Grid, Pooling};
+//! use ocelli_learn::{List, Recipe, train};
+//! use ocelli_network::training::TrainingPrecision;
+//! use ocelli_network::{NetworkOptions, Trainable};
+//! use ocelli_weights::Weights;
+//!
+//! let weights = Weights::read("resnet18.safetensors".as_ref())?;
+//! let pooling = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
+//! let options = NetworkOptions::default();
+//! let mut network = Trainable::load(&weights, &options, pooling, TrainingPrecision::Single)?;
+//! let list = List::read("set.jsonl".as_ref())?;
+//! let out = "trained.safetensors".as_ref();
+//! train(&list, &mut network, &Recipe::default(), None, out, &mut |_| {})?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod checkpoint;
+pub mod cli;
+pub mod draws;
+pub mod error;
+pub mod head;
+pub mod list;
+pub mod loss;
+pub mod mining;
+pub mod passes;
+pub mod photos;
+pub mod pool;
+pub mod sgd;
+pub mod train;
+
+pub use check::check;
+pub use error::{Error, Result};
+pub use list::List;
+pub use train::{Checkpoints, Recipe, train};

@@ -1,0 +1,176 @@
+//! The list of a training set: one photo a line.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocelli_index::{Error as IndexError, Hash};
+use ocelli_pictures::PixelBox;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// The split that is trained on; photos without a split are in it.
+pub const TRAIN: &str = "train";
+
+/// A line, as JSON has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    path: String,
+    class: String,
+    #[serde(rename = "box")]
+    bbox: Option<[f64; 4]>,
+    split: Option<String>,
+}
+
+/// A photo of the set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The file; relative paths of the list start at its folder.
+    pub path: PathBuf,
+    /// Number of the class in [`List::classes`].
+    pub class: u32,
+    /// The part that shows the object, in stored pixels.
+    pub bbox: Option<PixelBox>,
+    /// "train", "val" or any other word.
+    pub split: Option<String>,
+}
+
+/// A training set.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// All photos, in the order of the list.
+    pub entries: Vec<Entry>,
+    /// Names of the classes, sorted.
+    pub classes: Vec<String>,
+    /// Hash of the list's bytes.
+    pub hash: Hash,
+}
+
+/// The photos of a list that are trained on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usable {
+    /// Places of their entries, ascending.
+    pub entries: Vec<usize>,
+    /// Classes with one photo in this split: they have no positive and are left out.
+    pub single: usize,
+}
+
+impl List {
+    /// Reads a list of JSON lines `{"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}`,
+    /// the last two optional. Empty lines are skipped.
+    ///
+    /// # Errors
+    /// `Index` for a file that cannot be read, `Invalid` for a line that cannot be understood, with
+    /// its number.
+    pub fn read(path: &Path) -> Result<List> {
+        let text = fs::read_to_string(path).map_err(|e| IndexError::io(path, "read", e))?;
+        let root = path.parent().unwrap_or(Path::new(""));
+        let mut lines = Vec::new();
+        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let bad = |what: String| {
+                Error::invalid(format!("{}: line {}: {what}", path.display(), number + 1))
+            };
+            let parsed: Line = serde_json::from_str(line).map_err(|e| {
+                let text = e.to_string();
+                let what = text.split(" at line ").next().unwrap_or_default();
+                bad(format!("{what} (column {})", e.column()))
+            })?;
+            let bbox = parsed.bbox.map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
+            if let Some(bbox) = &bbox {
+                bbox.validate().map_err(|e| bad(e.to_string()))?;
+            }
+            if parsed.path.is_empty() || parsed.class.is_empty() {
+                return Err(bad("expected a path and a class, found an empty one".to_owned()));
+            }
+            lines.push((root.join(&parsed.path), parsed.class, bbox, parsed.split));
+        }
+        let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
+        for (_, class, ..) in &lines {
+            numbers.entry(class.clone()).or_default();
+        }
+        numbers.values_mut().zip(0..).for_each(|(number, at)| *number = at);
+        let entry = |(path, class, bbox, split)| {
+            let class = numbers.get(&class).copied().unwrap_or_default();
+            Entry { path, class, bbox, split }
+        };
+        let entries = lines.into_iter().map(entry).collect();
+        let hash = Hash::of(text.as_bytes());
+        Ok(List { entries, classes: numbers.keys().cloned().collect(), hash })
+    }
+
+    /// The photos of the split "train", without classes that have one of them only.
+    #[must_use]
+    pub fn usable(&self) -> Usable {
+        let in_split = |entry: &Entry| entry.split.as_deref().is_none_or(|split| split == TRAIN);
+        let mut counts = vec![0usize; self.classes.len()];
+        for entry in self.entries.iter().filter(|entry| in_split(entry)) {
+            if let Some(count) = counts.get_mut(entry.class as usize) {
+                *count += 1;
+            }
+        }
+        let several = |entry: &Entry| counts.get(entry.class as usize).is_some_and(|&n| n > 1);
+        let entries = self.entries.iter().enumerate();
+        let entries = entries.filter(|(_, entry)| in_split(entry) && several(entry));
+        Usable {
+            entries: entries.map(|(at, _)| at).collect(),
+            single: counts.iter().filter(|&&count| count == 1).count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<List> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.jsonl");
+        fs::write(&path, text).unwrap();
+        let mut list = List::read(&path)?;
+        for entry in &mut list.entries {
+            entry.path = entry.path.strip_prefix(folder.path()).unwrap().to_owned();
+        }
+        Ok(list)
+    }
+
+    #[test]
+    fn classes_with_one_photo_are_counted_and_left_out() {
+        let list = read(concat!(
+            r#"{"path": "b/1.jpg", "class": "b"}"#,
+            "\n\n",
+            r#"{"path": "a/1.jpg", "class": "a", "split": "train", "box": [1, 2, 3, 4]}"#,
+            "\n",
+            r#"{"path": "a/2.jpg", "class": "a"}"#,
+            "\n",
+            r#"{"path": "b/2.jpg", "class": "b", "split": "val"}"#,
+            "\n",
+            r#"{"path": "c/1.jpg", "class": "c", "split": "val"}"#,
+        ))
+        .unwrap();
+        assert_eq!(list.classes, ["a", "b", "c"]);
+        assert_eq!(list.entries.iter().map(|e| e.class).collect::<Vec<_>>(), [1, 0, 0, 1, 2]);
+        assert_eq!(list.entries[1].bbox, Some(PixelBox { x0: 1.0, y0: 2.0, x1: 3.0, y1: 4.0 }));
+        assert_eq!(list.entries[0].path, Path::new("b/1.jpg"));
+        assert_eq!(list.usable(), Usable { entries: vec![1, 2], single: 1 });
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let good = r#"{"path": "a", "class": "a"}"#;
+        for (bad, expected) in [
+            (r#"{"path": "a"}"#, "missing field `class`"),
+            (r#"{"path": "a", "class": ""}"#, "found an empty one"),
+            (r#"{"path": "a", "class": "a", "x": 1}"#, "unknown field `x`"),
+            (r#"{"path": "a", "class": "a", "box": [3, 0, 1, 1]}"#, "expected x0 < x1"),
+            ("photo.jpg", "expected value"),
+        ] {
+            let error = read(&format!("{good}\n{bad}\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2: ") && error.contains(expected), "{error}");
+        }
+    }
+}

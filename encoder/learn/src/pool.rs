@@ -1,0 +1,76 @@
+//! The mining pool: random photos of the set with their descriptors.
+
+use ocelli_network::Trainable;
+use rand::seq::index;
+
+use crate::draws::{Purpose, rng};
+use crate::error::{Error, Result};
+use crate::passes::{Inputs, descriptors};
+
+/// Descriptors of the pool's photos.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Features {
+    /// Places of the photos in the list, ascending.
+    pub items: Vec<usize>,
+    /// (n, dim), row-major.
+    pub descriptors: Vec<f32>,
+    /// Dimension of a row.
+    pub dim: usize,
+}
+
+/// `count` of `usable`, drawn without repetition for one iteration; all where there are no more.
+/// Ascending if `usable` is.
+#[must_use]
+pub fn choose(usable: &[usize], count: usize, seed: u64, iteration: u64) -> Vec<usize> {
+    let mut rng = rng(seed, Purpose::Pool, iteration, 0);
+    let mut places = index::sample(&mut rng, usable.len(), count.min(usable.len())).into_vec();
+    places.sort_unstable();
+    places.into_iter().filter_map(|at| usable.get(at).copied()).collect()
+}
+
+/// Descriptors of the photos `items`. Photos without a descriptor are left out; their number is the
+/// second result.
+///
+/// # Errors
+/// As [`descriptors`]; `Invalid` where no photo has one.
+pub fn features(
+    network: &Trainable,
+    items: &[usize],
+    inputs: &mut Inputs<'_>,
+) -> Result<(Features, usize)> {
+    let mut of_item = |at: usize| items.get(at).map_or(Ok(None), |&item| inputs(item));
+    let rows = descriptors(network, items.len(), &mut of_item)?;
+    let mut made = Features { dim: network.dim(), ..Features::default() };
+    let mut lost = 0;
+    for (&item, row) in items.iter().zip(rows) {
+        match row {
+            Some(row) => {
+                made.items.push(item);
+                made.descriptors.extend(row.iter().map(|&v| v as f32));
+            }
+            None => lost += 1,
+        }
+    }
+    if made.items.is_empty() {
+        let what = "mining: expected photos that can be read, found none in the pool";
+        return Err(Error::invalid(what));
+    }
+    Ok((made, lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_drawn_without_repetition() {
+        let usable: Vec<usize> = (0..50).map(|at| at * 3).collect();
+        let pool = choose(&usable, 20, 1, 0);
+        assert_eq!(pool.len(), 20);
+        assert!(pool.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(pool.iter().all(|at| at % 3 == 0));
+        assert_eq!(pool, choose(&usable, 20, 1, 0));
+        assert_ne!(pool, choose(&usable, 20, 1, 64));
+        assert_eq!(choose(&usable, 99, 1, 0), usable);
+    }
+}

@@ -1,0 +1,194 @@
+//! Whole trainings on generated photos.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
+use ocelli_learn::mining::{Hardness, Pool};
+use ocelli_learn::photos::{Margins, Photos};
+use ocelli_learn::{Checkpoints, Error, List, Recipe, train};
+use ocelli_network::training::TrainingPrecision;
+use ocelli_network::{Network, NetworkOptions, Trainable, tch};
+use ocelli_weights::Weights;
+use ocelli_weights::seeded::{self, SeededArch};
+
+use common::{open, write_set};
+
+fn recipe() -> Recipe {
+    Recipe {
+        size_px: 48,
+        iterations: 8,
+        pool: 16,
+        refresh: 4,
+        triplets: 6,
+        hardest: 5,
+        rate: 0.02,
+        head_dim: 32,
+        seed: 3,
+        ..Recipe::default()
+    }
+}
+
+fn network() -> Trainable {
+    let weights = common::seeded(SeededArch::Resnet18, 2);
+    open(&weights, &NetworkOptions::default(), TrainingPrecision::Single)
+}
+
+/// Descriptors of all photos of a list, as the encoder makes them of a file of weights.
+fn served(list: &List, weights: &Path) -> Vec<f32> {
+    let network = Network::open(weights, &NetworkOptions::default()).unwrap();
+    // The file says how it is pooled.
+    let pooling = network.pooling().unwrap();
+    let options = PipelineOptions { pooling, ..PipelineOptions::default() };
+    let pipeline = Pipeline::new(network, options, None).unwrap();
+    let mut photos = Photos::new(48);
+    let mut view = |entry| photos.view(entry, Margins::default()).unwrap();
+    list.entries.iter().flat_map(|entry| pipeline.descriptor(&[view(entry)]).unwrap()).collect()
+}
+
+/// The mean excess of the hardest triplet of each photo that has one.
+fn hardness(list: &List, descriptors: &[f32], dim: usize) -> f64 {
+    let classes: Vec<u32> = list.entries.iter().map(|entry| entry.class).collect();
+    let pool = Pool { descriptors, dim, classes: &classes };
+    let (mut all, mut count) = (0.0, 0);
+    let apart = |a: usize, b: usize| -> f64 {
+        let row = |at: usize| &descriptors[at * dim..(at + 1) * dim];
+        row(a).iter().zip(row(b)).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+    };
+    for query in 0..pool.len() {
+        let hardest = pool.hardest(query, Hardness { margin: 4.0, hardest: 1 });
+        for triplet in hardest {
+            all += apart(query, triplet.positive) - apart(query, triplet.negative);
+            count += 1;
+        }
+    }
+    all / f64::from(count)
+}
+
+/// Hard triplets get easier; the written file, taken by the encoder, has the descriptors of the
+/// trained network; equal trainings write equal bytes, and other seeds others.
+#[test]
+fn a_training_makes_hard_triplets_easier() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
+    let run = |recipe: &Recipe, name: &str| {
+        let (mut network, mut steps) = (network(), Vec::new());
+        let out = folder.path().join(name);
+        let summary =
+            train(&list, &mut network, recipe, None, &out, &mut |s| steps.push(s.clone())).unwrap();
+        (network, steps, summary, out)
+    };
+    let (trained, steps, summary, out) = run(&recipe(), "trained");
+    assert_eq!((summary.photos, summary.single_classes, summary.failed_photos), (24, 1, 0));
+    assert_eq!((steps.len(), steps[7].iteration), (8, 8));
+    assert!(steps.iter().all(|s| s.triplets == 6 && s.photos <= 18), "{steps:?}");
+
+    let (_, _, _, before) = run(&Recipe { rate: 0.0, iterations: 1, ..recipe() }, "before");
+    let (rows, old) = (served(&list, &out), served(&list, &before));
+    let (after, before) = (hardness(&list, &rows, 32), hardness(&list, &old, 32));
+    assert!(after < before - 0.05, "before {before}, after {after}");
+
+    let mut photos = Photos::new(48);
+    for (entry, row) in list.entries.iter().zip(rows.chunks(32)) {
+        let image = photos.view(entry, Margins::default()).unwrap();
+        let found = tch::no_grad(|| trained.descriptor(&trained.input(&image).unwrap())).unwrap();
+        let found = Vec::<f64>::try_from(&found).unwrap();
+        let cosine: f64 = found.iter().zip(row).map(|(a, &b)| a * f64::from(b)).sum();
+        assert!(cosine >= 0.999_99, "{cosine}");
+    }
+    let bytes = |path: &Path| std::fs::read(path).unwrap();
+    let short = Recipe { iterations: 2, ..recipe() };
+    let (_, first, _, one) = run(&short, "one");
+    assert_eq!(first[..], steps[..2]);
+    let (_, again, _, two) = run(&short, "two");
+    assert_eq!(again, first);
+    assert_eq!(bytes(&one), bytes(&two));
+    let (.., other) = run(&Recipe { seed: 4, ..short }, "other");
+    assert_ne!(bytes(&other), bytes(&one));
+    let weights = Weights::read(&out).unwrap();
+    assert_eq!(weights.metadata("ocelli.learn.loss"), Some("triplet"));
+    let parent = common::seeded(SeededArch::Resnet18, 2).hash().to_string();
+    assert_eq!(weights.metadata("ocelli.learn.parent"), Some(parent.as_str()));
+}
+
+fn command(folder: &Path, out: &str, checkpoint: Option<&str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-learn"));
+    command.current_dir(folder).args(["train", "set.jsonl", "--weights", "net.safetensors"]);
+    command.args(["--out", out, "--size", "48", "--iterations", "9", "--pool", "16"]);
+    command.args(["--refresh", "4", "--triplets", "4", "--head-dim", "16", "--format", "json"]);
+    if let Some(path) = checkpoint {
+        command.args(["--checkpoint", path, "--checkpoint-every", "3"]);
+    }
+    command
+}
+
+/// Killed in the middle and begun again: the bytes of a training that was left alone. A checkpoint
+/// of other settings is refused.
+#[test]
+fn a_killed_training_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder, 5, 4);
+    seeded::write(SeededArch::Resnet18, 1, 2, &folder.join("net.safetensors")).unwrap();
+    let whole = command(folder, "whole", None).output().unwrap();
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+
+    let mut child =
+        command(folder, "killed", Some("state")).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The line of the fifth iteration comes after the checkpoint of the third.
+    assert_eq!(lines.take(5).filter(Result::is_ok).count(), 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(folder.join("state").exists() && !folder.join("killed").exists());
+    let rest = command(folder, "killed", Some("state")).output().unwrap();
+    assert!(rest.status.success(), "{}", String::from_utf8_lossy(&rest.stderr));
+    let text = |output: &[u8]| String::from_utf8(output.to_vec()).unwrap();
+    let (rest, whole) = (text(&rest.stdout), text(&whole.stdout));
+    let steps = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.contains("\"rate\"")).map(str::to_owned).collect()
+    };
+    // Where the kill came after the sixth iteration, three are left, else six.
+    let (rest, whole) = (steps(&rest), steps(&whole));
+    assert!(rest.len() == 6 || rest.len() == 3, "{rest:?}");
+    assert_eq!(rest[..], whole[9 - rest.len()..]);
+    let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    assert_eq!(bytes("killed"), bytes("whole"));
+
+    let other = command(folder, "other", Some("state")).args(["--seed", "8"]).output().unwrap();
+    let error = text(&other.stderr);
+    assert!(!other.status.success() && error.contains("other settings"), "{error}");
+    assert!(!folder.join("other").exists());
+}
+
+/// Photos that vanish, a loss that is no number, sets without two classes.
+#[test]
+fn bad_input_ends_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_set(folder.path(), 4, 4);
+    let list = List::read(&path).unwrap();
+    let out = folder.path().join("out");
+    let state = Checkpoints { path: folder.path().join("state"), every: 1 };
+    let mut wild = Recipe { rate: 1e30, ..recipe() };
+    let error = train(&list, &mut network(), &wild, Some(&state), &out, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert!(!out.exists());
+    // Without a checkpoint the next loss tells, and names the photos.
+    wild.rate = 1e18;
+    let error = train(&list, &mut network(), &wild, None, &out, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+
+    std::fs::remove_file(folder.path().join("0-1.png")).unwrap();
+    std::fs::write(folder.path().join("1-1.png"), b"no photo").unwrap();
+    let summary = train(&list, &mut network(), &recipe(), None, &out, &mut |_| {}).unwrap();
+    assert!(summary.failed_photos >= 2, "{summary:?}");
+    assert!(out.exists());
+
+    std::fs::write(&path, r#"{"path": "2-1.png", "class": "2"}"#).unwrap();
+    let list = List::read(&path).unwrap();
+    let error = train(&list, &mut network(), &recipe(), None, &out, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("at least two classes of several photos"), "{error}");
+}

@@ -1,0 +1,273 @@
+//! The path from pixels to a descriptor with gradients, for training.
+//!
+//! Layers, grid, pooling and projections are those of the served path: the same code runs, in plain
+//! layout, over weights that gradients are made for. Batch normalisation is folded into the
+//! convolutions and so frozen, as published (Gordo, Almazán, Revaud, Larlus: "End-to-end learning
+//! of deep visual representations for image retrieval", IJCV 2017).
+
+use image::RgbImage;
+use ocelli_index::{Hash, Head as HeadForm, InputConvention, Pooling};
+use ocelli_weights::settings::check_pooling;
+use ocelli_weights::{Head, Projection, Weights};
+use tch::{Kind, Tensor};
+
+use crate::body::Body;
+use crate::error::{Error, Result};
+use crate::finish::DeviceFinish;
+use crate::input::Tables;
+use crate::layers::{Trunk, leaf};
+use crate::loaded::Loaded;
+use crate::options::NetworkOptions;
+use crate::pooling;
+use crate::torch::Torch;
+
+/// The precision of training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrainingPrecision {
+    /// Layers in float32; norms, projections and sums in float64, as on a device.
+    #[default]
+    Single,
+    /// Everything in float64, for checks of gradients.
+    Double,
+}
+
+/// A convolutional network with weights of its own, which may be changed, and gradients.
+pub struct Trainable {
+    trunk: Trunk,
+    head: Option<TrainableHead>,
+    pooling: Pooling,
+    input: InputConvention,
+    stride: u32,
+    kind: Kind,
+    parent: Hash,
+    /// Metadata that a file of these weights needs: form, input, pooling, head.
+    metadata: Vec<(String, String)>,
+}
+
+/// Shift and fully connected layer: y = W (x − mean) + b.
+struct TrainableHead {
+    /// (D, C)
+    weight: Tensor,
+    /// (C,)
+    mean: Option<Tensor>,
+    /// (D,)
+    bias: Option<Tensor>,
+    /// Whether rows are L2-normalised before.
+    normalize: bool,
+}
+
+impl Trainable {
+    /// Takes weights that were read. `options.device` and `options.precision` have no meaning here:
+    /// training is on the CPU, in `precision`.
+    ///
+    /// # Errors
+    /// As [`Network::load`](crate::Network::load); `Invalid` for a network that is not made of
+    /// convolutions, for a pooling other than R-MAC, MAC or SPoC, and for weights with a whitening
+    /// of whole images, which is not trained.
+    pub fn load(
+        weights: &Weights,
+        options: &NetworkOptions,
+        pooling: Pooling,
+        precision: TrainingPrecision,
+    ) -> Result<Trainable> {
+        check_pooling(&pooling)?;
+        if !matches!(pooling, Pooling::Rmac { .. } | Pooling::Mac | Pooling::Spoc) {
+            let what = format!("pooling: expected rmac, mac or spoc for training, found {pooling}");
+            return Err(Error::invalid(what));
+        }
+        let kind = match precision {
+            TrainingPrecision::Single => Kind::Float,
+            TrainingPrecision::Double => Kind::Double,
+        };
+        let Loaded { backbone, last_stage, settings, form, body, head } =
+            Loaded::of(weights, options)?;
+        let Body::Trunk(trunk) = body else {
+            let found = backbone.name();
+            return Err(Error::invalid(format!(
+                "training: expected a network of convolutions, found {found}"
+            )));
+        };
+        if head.image.is_some() {
+            return Err(Error::invalid(format!(
+                "{}: expected no whitening of whole images, which is not trained; leave the \
+                 projections of the weights out (--no-head)",
+                weights.path().display()
+            )));
+        }
+        let head_form = head.form();
+        let trunk = trunk.trainable(kind).map_err(Error::torch("copying weights"))?;
+        let head = TrainableHead::of(&head, kind).map_err(Error::torch("copying weights"))?;
+        let mut metadata = vec![
+            ("ocelli.arch".to_owned(), backbone.name()),
+            ("ocelli.form".to_owned(), form.to_string()),
+            ("ocelli.input".to_owned(), settings.input.to_string()),
+            ("ocelli.pooling".to_owned(), pooling.to_string()),
+        ];
+        if head_form != HeadForm::None {
+            metadata.push(("ocelli.head".to_owned(), head_form.to_string()));
+        }
+        Ok(Trainable {
+            trunk,
+            head,
+            pooling,
+            input: settings.input,
+            stride: backbone.stride(last_stage),
+            kind,
+            parent: weights.hash(),
+            metadata,
+        })
+    }
+
+    /// Length of a descriptor.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        let of_head = self.head.as_ref().and_then(|head| head.weight.size().first().copied());
+        of_head.map_or(self.trunk.channels(), |dim| dim as usize)
+    }
+
+    /// Channels of a pooled row.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.trunk.channels()
+    }
+
+    /// Hash of the weights that this network was made of.
+    #[must_use]
+    pub fn parent(&self) -> Hash {
+        self.parent
+    }
+
+    /// The pooling given to [`load`](Trainable::load).
+    #[must_use]
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Metadata that a file of [`parameters`](Trainable::parameters) needs, so that
+    /// [`Network::load`](crate::Network::load) makes the same network of it.
+    #[must_use]
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+
+    /// Handles on all trained tensors by their names in a file: the convolutions in the order of
+    /// the layers, then the head.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut all = self.trunk.tensors();
+        if let Some(TrainableHead { weight, mean, bias, .. }) = &self.head {
+            let parts =
+                [("weight", Some(weight)), ("mean", mean.as_ref()), ("bias", bias.as_ref())];
+            let named = |(part, tensor): (&str, Option<&Tensor>)| {
+                tensor.map(|tensor| (format!("head.{part}"), tensor.shallow_clone()))
+            };
+            all.extend(parts.into_iter().filter_map(named));
+        }
+        all
+    }
+
+    /// Gives the network a new head, y = W (x − mean), of L2-normalised rows. `mean` is (C,),
+    /// `weight` (D, C) row-major.
+    ///
+    /// # Errors
+    /// `Invalid` where there is a head, and for lengths that do not fit; `Torch`.
+    pub fn put_head(&mut self, mean: &[f32], weight: &[f32]) -> Result<()> {
+        let channels = self.channels();
+        let rows = weight.len() / channels.max(1);
+        if self.head.is_some() || mean.len() != channels || rows * channels != weight.len() {
+            return Err(Error::invalid(format!(
+                "head: expected {channels} values of a mean, rows of as many, and no head before, \
+                 found {} and {} values",
+                mean.len(),
+                weight.len()
+            )));
+        }
+        let made = || -> Torch<TrainableHead> {
+            let weight = Tensor::f_from_slice(weight)?.f_reshape([-1, channels as i64])?;
+            let mean = leaf(&Tensor::f_from_slice(mean)?, self.kind)?;
+            let weight = leaf(&weight, self.kind)?;
+            Ok(TrainableHead { weight, mean: Some(mean), bias: None, normalize: true })
+        };
+        self.head = Some(made().map_err(Error::torch("making a head"))?);
+        self.metadata.push(("ocelli.head".to_owned(), HeadForm::L2Fc.to_string()));
+        Ok(())
+    }
+
+    /// An image to the input (1, 3, H, W) of [`descriptor`](Trainable::descriptor).
+    ///
+    /// # Errors
+    /// `Invalid` for an image that is too small for the layers, `Torch`.
+    pub fn input(&self, image: &RgbImage) -> Result<Tensor> {
+        let (width, height) = image.dimensions();
+        let fits = width > 0 && height > 0;
+        if !fits || self.trunk.map_size(height as usize, width as usize).is_none() {
+            let what = format!("image: {width}x{height} pixels are too few for the layers");
+            return Err(Error::invalid(what));
+        }
+        let mut planes = vec![0.0; 3 * width as usize * height as usize];
+        Tables::new(self.input).to_planes(image.as_raw(), &mut planes);
+        Tensor::f_from_slice(&planes)
+            .and_then(|t| t.f_reshape([1, 3, i64::from(height), i64::from(width)]))
+            .and_then(|t| t.f_to_kind(self.kind))
+            .map_err(Error::torch("making the network's input"))
+    }
+
+    /// The descriptor (D,) of length 1, f64, of an [`input`](Trainable::input): regional maxima,
+    /// L2, shift and FC, L2, sum, L2. All zeros where no unit fires. A graph for gradients is made
+    /// unless the caller holds `no_grad`.
+    ///
+    /// # Errors
+    /// `Torch`.
+    pub fn descriptor(&self, input: &Tensor) -> Result<Tensor> {
+        let run = || {
+            let rows = self.pooled(input)?;
+            let finish = match &self.head {
+                None => DeviceFinish::plain(),
+                Some(head) => DeviceFinish::of_tensors(
+                    &head.weight,
+                    [head.mean.as_ref(), head.bias.as_ref()],
+                    head.normalize,
+                )?,
+            };
+            finish.exact(&rows, true)?.f_reshape([-1])
+        };
+        run().map_err(Error::torch("the forward pass"))
+    }
+
+    /// Pooled rows (n, C), L2-normalised, f64, before any head.
+    ///
+    /// # Errors
+    /// `Torch`.
+    pub fn rows(&self, input: &Tensor) -> Result<Tensor> {
+        let channels = self.channels() as i64;
+        let rows = self.pooled(input).and_then(|rows| DeviceFinish::plain().exact(&rows, false));
+        rows.and_then(|rows| rows.f_reshape([-1, channels]))
+            .map_err(Error::torch("the forward pass"))
+    }
+
+    fn pooled(&self, input: &Tensor) -> Torch<Tensor> {
+        let (_, _, height, width) = input.size4()?;
+        let maps = self.trunk.forward(input)?;
+        let size = (height as usize, width as usize);
+        pooling::tensor::pool(&maps, &self.pooling, size, self.stride)
+    }
+}
+
+impl TrainableHead {
+    fn of(head: &Head, kind: Kind) -> Torch<Option<TrainableHead>> {
+        let Some((projection, normalize)) = &head.rows else { return Ok(None) };
+        let Projection { dim_in, dim_out, mean, transposed, bias } = projection;
+        let weight = Tensor::f_from_slice(transposed)?;
+        let weight = weight.f_reshape([*dim_in as i64, *dim_out as i64])?.f_transpose(0, 1)?;
+        let vector = |values: &[f32]| match values {
+            [] => Ok(None),
+            values => leaf(&Tensor::f_from_slice(values)?, kind).map(Some),
+        };
+        Ok(Some(TrainableHead {
+            weight: leaf(&weight, kind)?,
+            mean: vector(mean)?,
+            bias: vector(bias)?,
+            normalize: *normalize,
+        }))
+    }
+}
