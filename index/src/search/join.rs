@@ -38,9 +38,10 @@ pub struct Pair {
 pub enum Ceiling {
     /// The score of a row is at least as good.
     Score(f32),
-    /// The score of a row is worse than that of the first row with its own code by so much at most, in the
-    /// list of that row, and in other lists. Codes of rows that are near have nearly the same
-    /// error, so that this tells them better than a score, where the first row's vector is known.
+    /// The score of a row is worse than that of the first row with its own code by so much at most,
+    /// in the list of that row, and in other lists. Codes of rows that are near have nearly the
+    /// same error, so that this tells them better than a score, where the first row's vector is
+    /// known.
     Beyond([f32; 2]),
 }
 

@@ -138,6 +138,9 @@ impl Seeking for Side<'_, '_> {
     }
 
     fn vectors(&mut self, rows: &[Row]) -> ocelli_index::Result<Vec<Option<Vec<f32>>>> {
+        if self.join.limits.beyond.is_none() {
+            return Ok(vec![None; rows.len()]);
+        }
         self.join.scorer.vectors_of(rows, &mut self.worker.buffers, self.keep)
     }
 

@@ -285,7 +285,7 @@ struct Side<'a, 'k> {
     sample: &'a Sample<'a>,
     /// Ascending.
     seekers: &'a [RowNumber],
-    /// What each has found.
+    /// The rows that each of them has found.
     found: Vec<Others>,
     keep: &'a mut Keep<'k>,
 }
@@ -306,6 +306,9 @@ impl Seeking for Side<'_, '_> {
     }
 
     fn vectors(&mut self, rows: &[Row]) -> ocelli_index::Result<Vec<Option<Vec<f32>>>> {
+        if self.sample.far.beyond.is_none() {
+            return Ok(vec![None; rows.len()]);
+        }
         self.sample.scorer.vectors_of(rows, &mut ScoreScratch::default(), self.keep)
     }
 
