@@ -72,6 +72,7 @@ mod encode_images;
 mod error;
 mod fine;
 mod html;
+mod least;
 mod near;
 mod numbering;
 mod pack;

@@ -6,10 +6,11 @@ use std::fmt;
 use ocelli_index::Hash;
 use ocelli_pictures::decode;
 use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
+use ocelli_pictures::photos::{ImageFile, read_file};
 use serde::Serialize;
 
 use crate::list::{List, TRAIN};
-use crate::photos::{Margins, Photos, bytes};
+use crate::photos::{Margins, Photos};
 
 /// A photo that cannot be trained on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,7 +65,7 @@ pub fn check(list: &List, size_px: u32) -> Report {
         if let Some(count) = counts.get_mut(entry.class as usize) {
             *count += 1;
         }
-        let looked = bytes(entry).and_then(|bytes| {
+        let looked = read_file(&entry.path).and_then(|ImageFile { bytes, .. }| {
             let photo = decode(&bytes, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())?;
             photos.of_decoded(&photo, entry.bbox, Margins::default())?;
             Ok((Hash::of(&bytes), photo.pixels.dimensions()))

@@ -42,12 +42,8 @@ impl Error {
         Error::Invalid { what: what.into() }
     }
 
-    /// For `map_err` on libtorch's results. Its messages carry a C++ stack trace, which is dropped.
+    /// For `map_err` on libtorch's results, as [`NetworkError::torch`].
     pub(crate) fn torch(op: &'static str) -> impl FnOnce(tch::TchError) -> Error {
-        move |error| {
-            let text = error.to_string();
-            let message = text.lines().next().unwrap_or_default().to_owned();
-            NetworkError::Torch { op, message }.into()
-        }
+        move |error| NetworkError::torch(op)(error).into()
     }
 }

@@ -1,11 +1,9 @@
 //! Photos of a list to the pictures that the network sees in training.
 
-use std::fs::File;
-use std::io::Read;
-
 use image::RgbImage;
 use ocelli_index::CropFirst;
-use ocelli_pictures::limits::{DEFAULT_MAX_PIXELS, MAX_FILE_BYTES};
+use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
+use ocelli_pictures::photos::read_file;
 use ocelli_pictures::{Decoded, PixelBox, Resizer, ViewOptions, decode, views};
 use rand::RngExt;
 
@@ -64,7 +62,8 @@ impl Photos {
     /// # Errors
     /// The reason why there is none: no such file, no image, a box outside of it.
     pub fn view(&mut self, entry: &Entry, margins: Margins) -> Result<RgbImage, String> {
-        let photo = decode(&bytes(entry)?, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())?;
+        let photo = decode(&read_file(&entry.path)?.bytes, DEFAULT_MAX_PIXELS)
+            .map_err(|e| e.to_string())?;
         self.of_decoded(&photo, entry.bbox, margins)
     }
 
@@ -89,20 +88,6 @@ impl Photos {
             views(photo, part.as_ref(), &self.options.sizes, &self.options, &mut self.resizer)
                 .map_err(|e| e.to_string())?;
         made.into_iter().next().ok_or_else(|| "no view".to_owned())
-    }
-}
-
-/// The bytes of a photo's file.
-///
-/// # Errors
-/// The reason why they are not to be had.
-pub fn bytes(entry: &Entry) -> Result<Vec<u8>, String> {
-    let file = File::open(&entry.path).map_err(|e| e.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    match bytes.len() as u64 > MAX_FILE_BYTES {
-        true => Err(format!("more than {MAX_FILE_BYTES} bytes")),
-        false => Ok(bytes),
     }
 }
 

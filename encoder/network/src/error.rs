@@ -85,7 +85,7 @@ impl Error {
     }
 
     /// For `map_err` on libtorch's results. Its messages carry a C++ stack trace, which is dropped.
-    pub(crate) fn torch(op: &'static str) -> impl FnOnce(tch::TchError) -> Error {
+    pub fn torch(op: &'static str) -> impl FnOnce(tch::TchError) -> Error {
         move |error| {
             let text = error.to_string();
             Error::Torch { op, message: text.lines().next().unwrap_or_default().to_string() }

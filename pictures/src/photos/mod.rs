@@ -382,7 +382,12 @@ fn stamp(hasher: &mut Hasher, metadata: &Metadata) {
     hasher.update(line.as_bytes());
 }
 
-fn read_file(path: &Path) -> std::result::Result<ImageFile, String> {
+/// Reads the image file at `path`, which has to be a regular file of a known format, and of no more
+/// bytes than an image may have.
+///
+/// # Errors
+/// Why it cannot be read, for people.
+pub fn read_file(path: &Path) -> std::result::Result<ImageFile, String> {
     let unreadable = |e: std::io::Error| format!("cannot read: {e}");
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata().map_err(unreadable)?.is_file() {

@@ -1,6 +1,5 @@
 //! Pairs to judge: a stratified sample.
 
-use std::collections::BinaryHeap;
 use std::path::Path;
 
 use ocelli_index::container::AtomicFile;
@@ -9,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::dedup::edge::{Edge, Label, RowNumber};
 use crate::dedup::rows::{Edges, Rows, facts_of};
+use crate::least::Least;
 use crate::{Error, Result};
 
 /// Bands of equal width between the least and the greatest score.
@@ -53,21 +53,19 @@ pub fn sample(edges: &dyn Edges, per_band: usize) -> Result<Vec<SampledPair>> {
         _ => 0,
     };
     // Of each band the pairs of the smallest hashes, and the number of all.
-    let mut bands: Vec<(BinaryHeap<Drawn>, u64)> = vec![(BinaryHeap::new(), 0); BANDS];
+    let mut bands: Vec<(Least<Drawn>, u64)> = vec![(Least::new(per_band), 0); BANDS];
     edges.each(&mut |edge| {
         if judged(edge) {
             let (drawn, pairs) = &mut bands[band_of(edge.score)];
             let rows = [edge.a.to_le_bytes(), edge.b.to_le_bytes()];
-            drawn.push((xxh3_64_with_seed(rows.as_flattened(), SEED), edge.a, edge.b));
-            if drawn.len() > per_band {
-                drawn.pop();
-            }
+            drawn.push((xxh3_64_with_seed(rows.as_flattened(), SEED), edge.a, edge.b), ());
             *pairs += 1;
         }
         Ok(())
     })?;
+    let (drawn, band_pairs): (Vec<_>, Vec<u64>) = bands.into_iter().unzip();
     let mut wanted: Vec<(u64, u64)> =
-        bands.iter().flat_map(|(drawn, _)| drawn).map(|&(_, a, b)| (a, b)).collect();
+        drawn.into_iter().flat_map(Least::into_entries).map(|((_, a, b), ())| (a, b)).collect();
     wanted.sort_unstable();
     let mut found = Vec::with_capacity(wanted.len());
     edges.each(&mut |edge| {
@@ -77,7 +75,7 @@ pub fn sample(edges: &dyn Edges, per_band: usize) -> Result<Vec<SampledPair>> {
             found.push(SampledPair {
                 edge: *edge,
                 band: format!("{from:.6} to {:.6}", from + width),
-                band_pairs: bands[band].1,
+                band_pairs: band_pairs[band],
             });
         }
         Ok(())

@@ -4,8 +4,6 @@
 //! its memory is full, scores them as a block, and keeps those that reach the threshold. What is
 //! kept is sorted at the end, so that neither threads nor blocks can be told from it.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use ocelli_index::{Ceiling, JoinPlan, Pair, Row, Scratch, Seeking, Snapshot};
@@ -18,6 +16,7 @@ use super::margin::CodeLimits;
 use super::score::{RowPair, ScoreScratch, Scorer};
 use crate::dedup::edge::{Edge, Label, ScoredBy};
 use crate::error::{Keep, carry};
+use crate::least::{Least, Total};
 use crate::sort::Sorter;
 use crate::{Progress, ProgressFn, Result};
 
@@ -30,56 +29,8 @@ const LABELLED: usize = 4096;
 /// Pairs just below the threshold that are kept, for people to look at.
 pub(super) const BELOW: usize = 100;
 
-/// A scored pair.
-type ScoredPair = (RowPair, f32, ScoredBy);
-
 /// The pairs that miss the threshold by least: by cost, then by rows.
-#[derive(Default)]
-pub(super) struct Below(BinaryHeap<Missed>);
-
-struct Missed(f32, ScoredPair);
-
-impl Missed {
-    fn compare(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0).then(self.1.0.cmp(&other.1.0))
-    }
-}
-
-impl PartialEq for Missed {
-    fn eq(&self, other: &Self) -> bool {
-        self.compare(other).is_eq()
-    }
-}
-
-impl Eq for Missed {}
-
-impl PartialOrd for Missed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Missed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.compare(other)
-    }
-}
-
-impl Below {
-    fn push(&mut self, missed: Missed) {
-        if missed.0.is_nan() || self.0.len() == BELOW && self.0.peek() < Some(&missed) {
-            return;
-        }
-        self.0.push(missed);
-        if self.0.len() > BELOW {
-            self.0.pop();
-        }
-    }
-
-    fn take(&mut self, other: Self) {
-        other.0.into_iter().for_each(|missed| self.push(missed));
-    }
-}
+pub(super) type Below = Least<(Total, RowPair), (f32, ScoredBy)>;
 
 /// What a join has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +66,7 @@ struct Worker {
     scratch: Scratch,
     found: Vec<Pair>,
     pairs: Vec<RowPair>,
-    scored: Vec<ScoredPair>,
+    scored: Vec<(RowPair, f32, ScoredBy)>,
     buffers: ScoreScratch,
 }
 
@@ -180,10 +131,10 @@ impl Join<'_> {
             let chunks = numbers.par_chunks(LISTS);
             chunks.map_init(Worker::default, few).collect::<Result<_>>()
         })?;
-        let missed = std::mem::take(&mut *self.below.lock()).0;
+        let missed = std::mem::replace(&mut *self.below.lock(), Below::new(BELOW)).into_entries();
         let below = missed.len() as u64;
         // The few that are looked at in the end get their labels then.
-        for Missed(_, ((a, b), score, scored_by)) in missed {
+        for ((_, (a, b)), (score, scored_by)) in missed {
             let (phash_distance, agreement) = (None, None);
             let label = Label::Near;
             let edge = Edge { a, b, score, scored_by, label, phash_distance, agreement };
@@ -253,14 +204,19 @@ impl Join<'_> {
         counts.candidates += pairs.len() as u64;
         let metric = self.scorer.metric();
         scored.clear();
-        let mut below = Below::default();
+        let mut below = Below::new(BELOW);
         self.scorer.score(pairs, buffers, |i, score, by| {
             match metric.reaches(score, self.threshold) {
                 true => scored.push((pairs[i], score, by)),
-                false => below.push(Missed(metric.cost(score), (pairs[i], score, by))),
+                false if score.is_nan() => {}
+                false => drop(below.push((Total(metric.cost(score)), pairs[i]), (score, by))),
             }
         })?;
-        self.below.lock().take(below);
+        let mut all = self.below.lock();
+        for (key, scored) in below.into_entries() {
+            all.push(key, scored);
+        }
+        drop(all);
         for scored in scored.chunks(LABELLED) {
             let made = self.labels.edges(scored)?;
             let mut edges = edges.lock();

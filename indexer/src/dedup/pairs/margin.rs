@@ -12,9 +12,6 @@
 //! what the other code may cost beyond the row's own (docs/decisions/0049). In another list the
 //! error is larger, so that there are two ceilings.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use ocelli_index::{
     Ceiling, FineKind, JoinPlan, Metric, Model, Pair, Row, Scratch, Seeking, Snapshot,
 };
@@ -24,6 +21,7 @@ use super::row_set::RowSet;
 use super::score::{RowPair, ScoreScratch, Scorer};
 use crate::dedup::edge::{RowNumber, ScoredBy};
 use crate::error::{Keep, carry};
+use crate::least::{Least, Total};
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
@@ -238,44 +236,26 @@ struct Sample<'a> {
     slack: f32,
 }
 
-/// A row that was found, by what it costs beyond the seeker's own code: the larger, the worse.
-#[derive(Clone, Copy, PartialEq)]
-struct Other(f32, RowNumber);
-
-impl Eq for Other {}
-
-impl PartialOrd for Other {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Other {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
-    }
-}
+/// A row that was found, by what it costs beyond the seeker's own code.
+type Other = (Total, RowNumber);
 
 /// Rows that one row has found: the nearest by their codes, and some of the rest, so that a row
 /// with more near ones than are kept tells how far their codes are, too.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Others {
-    best: BinaryHeap<Other>,
-    /// With a hash each, of which the smallest are kept.
-    drawn: BinaryHeap<(u64, Other)>,
+    best: Least<Other>,
+    /// By a hash each.
+    drawn: Least<(u64, Other)>,
 }
 
 impl Others {
-    fn push(&mut self, other: Other, most: usize) {
-        self.best.push(other);
-        if self.best.len() <= most {
-            return;
-        }
-        if let Some(far) = self.best.pop() {
-            self.drawn.push((SplitMix64::new(SEED ^ far.1).next(), far));
-        }
-        if self.drawn.len() > DRAWN_PAIRS {
-            self.drawn.pop();
+    fn new(most: usize) -> Self {
+        Self { best: Least::new(most), drawn: Least::new(DRAWN_PAIRS) }
+    }
+
+    fn push(&mut self, other: Other) {
+        if let Some((far, ())) = self.best.push(other, ()) {
+            self.drawn.push((SplitMix64::new(SEED ^ far.1).next(), far), ());
         }
     }
 }
@@ -316,7 +296,7 @@ impl Seeking for Side<'_, '_> {
         let scorer = self.sample.scorer;
         for pair in pairs.drain(..) {
             let Some(found) = self.seeker(pair.a).map(|at| &mut self.found[at]) else { continue };
-            found.push(Other(pair.beyond, scorer.rows.number(pair.b)), self.sample.scored);
+            found.push((Total(pair.beyond), scorer.rows.number(pair.b)));
         }
         Ok(())
     }
@@ -386,7 +366,7 @@ impl Sample<'_> {
     fn of_list(&self, list: u32, scratch: &mut Scratch) -> Result<(usize, Vec<Measured>)> {
         let seekers = spread(&self.seekers_of(list)?, self.seekers);
         let found = carry(|keep| {
-            let found = vec![Others::default(); seekers.len()];
+            let found = vec![Others::new(self.scored); seekers.len()];
             let mut side = Side { sample: self, seekers: &seekers, found, keep };
             let pairs = &mut Vec::new();
             self.joined.join_list_by(self.plan, list, &mut side, None, scratch, pairs)?;
@@ -394,9 +374,11 @@ impl Sample<'_> {
         })?;
         let mut pairs: Vec<(RowPair, f32)> = Vec::new();
         for (&seeker, found) in seekers.iter().zip(found) {
-            let pair = |Other(beyond, other)| ((seeker.min(other), seeker.max(other)), beyond);
-            pairs.extend(found.best.into_iter().map(pair));
-            pairs.extend(found.drawn.into_iter().map(|(_, other)| pair(other)));
+            let drawn = found.drawn.into_entries().map(|((_, other), ())| other);
+            let all = found.best.into_entries().map(|(other, ())| other).chain(drawn);
+            pairs.extend(
+                all.map(|(Total(beyond), other)| ((seeker.min(other), seeker.max(other)), beyond)),
+            );
         }
         pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
         pairs.dedup_by_key(|pair| pair.0);

@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 
 use super::budget::{Shares, divide};
 use super::edge_file;
-use super::join::{Below, Join};
+use super::join::{BELOW, Below, Join};
 use super::label::Labels;
 use super::opinion::SecondOpinion;
 use super::options::Settings;
@@ -204,7 +204,7 @@ impl Session {
         };
         work.create()?;
         let (scorer, labels) = (self.opened.scorer(), self.opened.labels(opinion)?);
-        let below = Mutex::new(Below::default());
+        let below = Mutex::new(Below::new(BELOW));
         let join = Join {
             joined: &self.joined,
             plan: &self.lists,

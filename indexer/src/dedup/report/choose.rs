@@ -1,12 +1,10 @@
 //! What a report shows where there is more.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use crate::Result;
 use crate::dedup::clusters::Clusters;
 use crate::dedup::edge::{Edge, Label};
 use crate::dedup::rows::Edges;
+use crate::least::{Least, Total};
 
 /// Numbers of at most `most` clusters, ascending: in turns the next largest one, the next one of
 /// the weakest similarity to a representative, and the next one that frees most.
@@ -36,39 +34,6 @@ pub(super) fn chosen_clusters(clusters: &Clusters, freed: &[u64], most: u32) -> 
     chosen
 }
 
-/// An edge by how far it is from the threshold, the farthest last.
-struct Far {
-    distance: f32,
-    edge: Edge,
-}
-
-impl Far {
-    fn compare(&self, other: &Self) -> Ordering {
-        let rows = |far: &Self| (far.edge.a, far.edge.b);
-        self.distance.total_cmp(&other.distance).then_with(|| rows(self).cmp(&rows(other)))
-    }
-}
-
-impl PartialEq for Far {
-    fn eq(&self, other: &Self) -> bool {
-        self.compare(other).is_eq()
-    }
-}
-
-impl Eq for Far {}
-
-impl PartialOrd for Far {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Far {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.compare(other)
-    }
-}
-
 /// The `most` edges nearest to the threshold above it, and as many of those `below`, in ascending
 /// order of the rows. Rows of equal pixels need no eyes.
 pub(super) fn near_threshold(
@@ -77,20 +42,19 @@ pub(super) fn near_threshold(
     threshold: f32,
     most: usize,
 ) -> Result<Vec<Edge>> {
-    let mut sides = [BinaryHeap::new(), BinaryHeap::new()];
+    let mut sides = [Least::new(most), Least::new(most)];
     let mut take = |edge: &Edge| {
         if edge.label > Label::SamePixels {
             let side = &mut sides[usize::from(edge.score >= threshold)];
-            side.push(Far { distance: (edge.score - threshold).abs(), edge: *edge });
-            if side.len() > most {
-                side.pop();
-            }
+            let distance = Total((edge.score - threshold).abs());
+            side.push((distance, edge.a, edge.b), *edge);
         }
         Ok(())
     };
     edges.each(&mut take)?;
     below.each(&mut take)?;
-    let mut found: Vec<Edge> = sides.into_iter().flatten().map(|far| far.edge).collect();
+    let mut found: Vec<Edge> =
+        sides.into_iter().flat_map(Least::into_entries).map(|(_, edge)| edge).collect();
     found.sort_by_key(|edge| (edge.a, edge.b));
     Ok(found)
 }

@@ -1,17 +1,13 @@
 //! Boxes of queries in the pixels that a photo's file stores.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use ocelli_index::foreign::open_regular;
-use ocelli_pictures::limits::{DEFAULT_MAX_PIXELS, MAX_FILE_BYTES};
-use ocelli_pictures::{PixelBox, decode};
+use ocelli_pictures::PixelBox;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::photos::Photo;
 use super::{BoundingBox, BoxPixels, Dataset, Form, Query};
-use crate::{Error, Result};
+use crate::{Error, Result, photo_file};
 
 impl Dataset {
     /// The pixels in which the boxes of [`Self::queries`] are.
@@ -44,8 +40,7 @@ impl Dataset {
         if self.box_pixels() == BoxPixels::Stored {
             return Ok(bounding_box);
         }
-        let bytes = open_regular(photo).and_then(read).map_err(Error::io("read", photo))?;
-        let decoded = decode(&bytes, DEFAULT_MAX_PIXELS).map_err(|e| Error::File {
+        let decoded = photo_file::decoded(photo).map_err(|e| Error::File {
             path: photo.to_owned(),
             what: format!("its box is in upright pixels, and its orientation is not known: {e}"),
         })?;
@@ -53,13 +48,6 @@ impl Dataset {
         let PixelBox { x0, y0, x1, y1 } = decoded.stored_box(PixelBox { x0, y0, x1, y1 });
         Ok([x0, y0, x1, y1])
     }
-}
-
-/// The bytes of a file, at most one more than there may be.
-fn read(file: File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
