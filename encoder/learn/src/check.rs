@@ -49,7 +49,7 @@ pub struct Report {
 /// Reads and decodes every photo of a list and resizes it to `size_px`.
 #[must_use]
 pub fn check(list: &List, size_px: u32) -> Report {
-    let usable = list.usable();
+    let usable = list.usable(TRAIN);
     let mut report = Report {
         photos: list.entries.len(),
         classes: list.classes.len(),

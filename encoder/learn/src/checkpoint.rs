@@ -1,14 +1,13 @@
 //! The state of a training in a file: resuming from it gives the bytes of a run without a pause.
 //!
 //! A checkpoint is a safetensors file: weights and velocities in the order of the network's
-//! parameters, the mining pool, and metadata that say of which training it is. Random numbers need
+//! parameters and of the classifier's, the mining pool, and metadata that say of which training it is. Random numbers need
 //! no state, since the seed and the iteration decide them.
 
 use std::path::Path;
 
 use ocelli_index::Hash;
 use ocelli_index::container::write_atomically;
-use ocelli_network::Trainable;
 use ocelli_network::tch::{self, Kind, Tensor};
 use ocelli_weights::Weights;
 use ocelli_weights::convert::Array;
@@ -20,20 +19,32 @@ use crate::pool::Features;
 use crate::sgd::Sgd;
 
 /// The version of this file's form.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 const VERSION_KEY: &str = "ocelli.learn.version";
 const RECIPE_KEY: &str = "ocelli.learn.recipe";
 const ITERATION_KEY: &str = "ocelli.learn.iteration";
+const BEST_KEY: &str = "ocelli.learn.best";
 const ITEMS: &str = "pool.items";
 const DESCRIPTORS: &str = "pool.descriptors";
 
-/// What a checkpoint holds beside the tensors of the network.
-#[derive(Clone, Debug, PartialEq)]
+/// What a checkpoint holds beside tensors that are trained.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// Iterations done.
     pub iteration: u64,
+    /// The best validation so far, if there was one.
+    pub best: Option<Best>,
     /// The mining pool, if it has been filled.
     pub pool: Option<Features>,
+}
+
+/// A validation, and when it was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Iterations done then.
+    pub iteration: u64,
+    /// mAP on the photos of the split "val".
+    pub map: f64,
 }
 
 /// A tensor as a file has it, in float32.
@@ -54,16 +65,9 @@ pub fn array(tensor: &Tensor) -> Result<Array> {
 ///
 /// # Errors
 /// `Index` when the file cannot be written, `Torch`.
-pub fn write(
-    path: &Path,
-    recipe: Hash,
-    progress: &Progress,
-    network: &Trainable,
-    sgd: &Sgd,
-) -> Result<()> {
+pub fn write(path: &Path, recipe: Hash, progress: &Progress, sgd: &Sgd) -> Result<()> {
     let mut tensors = Vec::new();
-    let parameters = network.parameters();
-    for (at, ((_, weight), velocity)) in parameters.iter().zip(sgd.velocity()).enumerate() {
+    for (at, (weight, velocity)) in sgd.parameters().iter().zip(sgd.velocity()).enumerate() {
         tensors.push((name("weight", at), array(weight)?));
         tensors.push((name("velocity", at), array(velocity)?));
     }
@@ -77,21 +81,25 @@ pub fn write(
         let shape = vec![items.len(), *dim];
         tensors.push((DESCRIPTORS.to_owned(), Array { dtype: Dtype::F32, shape, bytes }));
     }
+    // The bits of the number, which are the same again.
+    let best = progress.best.map(|best| format!("{} {}", best.iteration, best.map.to_bits()));
     let metadata = [
         (VERSION_KEY, VERSION.to_owned()),
         (RECIPE_KEY, recipe.to_string()),
         (ITERATION_KEY, progress.iteration.to_string()),
     ];
+    let metadata = metadata.into_iter().chain(best.map(|best| (BEST_KEY, best)));
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
     Ok(write_atomically(path, &safetensors_bytes(&tensors, metadata))?)
 }
 
-/// Reads a checkpoint into the network and the velocities; None where there is no file.
+/// Reads a checkpoint into the tensors and velocities of `sgd`; None where there is no file. `dim` is
+/// that of descriptors.
 ///
 /// # Errors
 /// `Invalid` for a checkpoint of another version or of another training, `Weights` for a file that
 /// is none or lacks a tensor, `Torch`.
-pub fn read(path: &Path, recipe: Hash, network: &Trainable, sgd: &Sgd) -> Result<Option<Progress>> {
+pub fn read(path: &Path, recipe: Hash, dim: usize, sgd: &Sgd) -> Result<Option<Progress>> {
     if !path.try_exists().map_err(|e| ocelli_index::Error::io(path, "read", e))? {
         return Ok(None);
     }
@@ -108,17 +116,14 @@ pub fn read(path: &Path, recipe: Hash, network: &Trainable, sgd: &Sgd) -> Result
     said(RECIPE_KEY, &recipe.to_string(), "another list, other weights or other settings")?;
     let iteration = file.metadata(ITERATION_KEY).and_then(|text| text.parse().ok());
     let iteration = iteration.ok_or_else(|| file.bad("expected a number of iterations"))?;
-    for (at, ((_, weight), velocity)) in
-        network.parameters().iter_mut().zip(sgd.velocity()).enumerate()
-    {
-        load(&file, &name("weight", at), weight)?;
+    for (at, (weight, velocity)) in sgd.parameters().iter().zip(sgd.velocity()).enumerate() {
+        load(&file, &name("weight", at), &mut weight.shallow_clone())?;
         load(&file, &name("velocity", at), &mut velocity.shallow_clone())?;
     }
     let pool = match file.contains(ITEMS) {
         false => None,
         true => {
             let items = file.floats(ITEMS, &[None])?.values;
-            let dim = network.dim();
             let rows = file.floats(DESCRIPTORS, &[Some(items.len()), Some(dim)])?.values;
             Some(Features {
                 items: items.into_iter().map(|item| item as usize).collect(),
@@ -127,7 +132,16 @@ pub fn read(path: &Path, recipe: Hash, network: &Trainable, sgd: &Sgd) -> Result
             })
         }
     };
-    Ok(Some(Progress { iteration, pool }))
+    let best = file.metadata(BEST_KEY).map(|text| {
+        let (iteration, bits) = text.split_once(' ')?;
+        Some(Best { iteration: iteration.parse().ok()?, map: f64::from_bits(bits.parse().ok()?) })
+    });
+    let best = match best {
+        Some(None) => return Err(file.bad("expected the best validation").into()),
+        Some(best) => best,
+        None => None,
+    };
+    Ok(Some(Progress { iteration, best, pool }))
 }
 
 fn name(part: &str, at: usize) -> String {

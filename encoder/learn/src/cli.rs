@@ -4,6 +4,7 @@ use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +17,9 @@ use ocelli_weights::{SettingsOptions, Weights};
 
 use crate::check::check;
 use crate::list::List;
-use crate::train::{Checkpoints, Recipe, Step, train};
+use crate::loss::LossKind;
+use crate::recipe::Recipe;
+use crate::train::{Checkpoints, Step, train};
 
 /// Trains the networks that the encoder runs, on photos of classes.
 #[derive(Parser)]
@@ -30,7 +33,7 @@ struct Cli {
 enum Command {
     /// Tell what is in a training set, and which of its photos cannot be used.
     Check(CheckArgs),
-    /// Train a network with the triplet loss, and write it as a file that the encoder takes.
+    /// Train a network with a loss of ranking or of classes, and write it as a file that the encoder takes.
     ///
     /// Equal flags, list and weights give equal bytes on one kind of machine with one number of
     /// threads, also where the training was interrupted and went on from its checkpoint.
@@ -105,6 +108,9 @@ struct TrainArgs {
 
 #[derive(Args)]
 struct RecipeArgs {
+    /// What is minimised.
+    #[arg(long, value_enum, default_value_t)]
+    loss: LossKind,
     /// Longest side of the pictures in pixels.
     #[arg(long, value_name = "PX", default_value_t = 800)]
     size: u32,
@@ -123,9 +129,18 @@ struct RecipeArgs {
     /// A triplet is drawn from this many hardest ones of its query.
     #[arg(long, value_name = "N", default_value_t = 25)]
     hardest: usize,
-    /// Margin of the loss.
-    #[arg(long, value_name = "M", default_value_t = 0.1)]
-    margin: f64,
+    /// Photos of an iteration, for losses without triplets.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    photos: usize,
+    /// Margin of the loss [default: 0.1 for triplets, 0.5 radians for arcface].
+    #[arg(long, value_name = "M")]
+    margin: Option<f64>,
+    /// Logits of a classifier are so many times the products of descriptors.
+    #[arg(long, value_name = "S", default_value_t = 16.0)]
+    scale: f64,
+    /// The learning rate of a classifier is so many times that of the network.
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0)]
+    classifier_rate: f64,
     /// Learning rate.
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     rate: f64,
@@ -148,6 +163,13 @@ struct RecipeArgs {
     /// Photos that such a head is learned on, at most.
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "head_dim")]
     head_photos: usize,
+    /// Measure mAP on the photos of the split "val" every so many iterations, and write the weights
+    /// of the best one; 0: never.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    validate_every: u64,
+    /// End after so many validations without a better one; 0: at the last iteration.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    patience: u64,
     /// Seed of everything that is random.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -222,18 +244,24 @@ impl TrainArgs {
             Checkpoints { path, every }
         });
         let format = self.format;
+        let (begun, mut done) = (Instant::now(), 0);
         let mut report = |step: &Step| {
+            done += 1;
+            let pace = Pace { done, seconds: begun.elapsed().as_secs_f64(), of: recipe.iterations };
             // A reader that has gone away does not end a training.
-            let _ = print(&format.step(step));
+            let _ = print(&format.step(step, pace));
         };
         let summary =
             train(&list, &mut network, &recipe, checkpoints.as_ref(), &self.out, &mut report)?;
         print(&match format {
             Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
             Format::Text => format!(
-                "wrote {}: {} iterations on {} photos; {} classes with one photo left out; photos \
+                "wrote {}{}: {} iterations on {} photos; {} classes with one photo left out; photos \
                  failed {} times; {} queries had no triplet\n",
                 ocelli_text::printable(&self.out.display().to_string(), ocelli_text::MAX_CHARS),
+                summary.best.map_or(String::new(), |(iteration, map)| {
+                    format!(", of iteration {iteration}, validation mAP {map:.4}")
+                }),
                 summary.iterations,
                 summary.photos,
                 summary.single_classes,
@@ -244,28 +272,56 @@ impl TrainArgs {
     }
 }
 
+/// How fast a training is.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Iterations of this run.
+    done: u64,
+    /// The time that they took.
+    seconds: f64,
+    /// Iterations in all.
+    of: u64,
+}
+
 impl Format {
-    fn step(self, step: &Step) -> String {
-        match self {
-            Format::Json => serde_json::to_string(step).unwrap_or_default() + "\n",
-            Format::Text => format!(
-                "iteration {}: loss {:.6}, {} of {} triplets active, {} photos, rate {}\n",
-                step.iteration, step.loss, step.active, step.triplets, step.photos, step.rate
-            ),
+    fn step(self, step: &Step, pace: Pace) -> String {
+        if matches!(self, Format::Json) {
+            return serde_json::to_string(step).unwrap_or_default() + "\n";
         }
+        let each_s = pace.seconds / pace.done.max(1) as f64;
+        let left_s = each_s * pace.of.saturating_sub(step.iteration) as f64;
+        let validation =
+            step.validation.map_or(String::new(), |map| format!(", validation mAP {map:.4}"));
+        format!(
+            "iteration {} of {}: loss {:.6}, {} of {} not right yet, {} photos, rate \
+             {}{validation}; {:.2} iterations/s, {:.0} min left\n",
+            step.iteration,
+            pace.of,
+            step.loss,
+            step.active,
+            step.terms,
+            step.photos,
+            step.rate,
+            1.0 / each_s.max(1e-9),
+            left_s / 60.0
+        )
     }
 }
 
 impl RecipeArgs {
     fn values(&self) -> Recipe {
         Recipe {
+            loss: self.loss,
             size_px: self.size,
             iterations: self.iterations,
             pool: self.pool,
             refresh: self.refresh,
             triplets: self.triplets,
             hardest: self.hardest,
-            margin: self.margin,
+            photos: self.photos,
+            margin: self.margin.unwrap_or(self.loss.margin()),
+            scale: self.scale,
+            classifier_rate: self.classifier_rate,
             rate: self.rate,
             decay_every: self.decay_every,
             momentum: self.momentum,
@@ -273,6 +329,8 @@ impl RecipeArgs {
             crop: self.crop,
             head_dim: self.head_dim.unwrap_or(0),
             head_photos: self.head_photos,
+            validate_every: self.validate_every,
+            patience: self.patience,
             seed: self.seed,
         }
     }

@@ -14,6 +14,10 @@ pub enum Purpose {
     Crop = 3,
     /// The photos that a new head is learned on.
     Head = 4,
+    /// The photos of an iteration, where they are not those of mined triplets.
+    Batch = 5,
+    /// The first values of a classifier.
+    Classifier = 6,
 }
 
 /// The generator for one purpose in one iteration, for one item.

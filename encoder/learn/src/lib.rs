@@ -10,13 +10,16 @@
 //! | [`list`](mod@list) | reads a training set: photos, classes, boxes, splits |
 //! | [`mod@check`] | tells what is in a set |
 //! | [`photos`] | photos to pictures: crops, sizes |
-//! | [`loss`] | the triplet loss and its gradient |
+//! | [`loss`] | losses and their gradients: triplets, classes, rankings |
 //! | [`mining`] | hard triplets of a pool of descriptors |
+//! | [`batch`] | the photos of an iteration without triplets |
 //! | [`pool`] | draws the pool and computes its descriptors |
 //! | [`passes`] | the gradient of a batch in the memory of one image |
 //! | [`sgd`] | steps down the gradient |
 //! | [`head`] | a first head for weights without one |
 //! | [`checkpoint`] | the state of a training in a file |
+//! | [`validation`] | mAP on photos that are not trained on |
+//! | [`recipe`] | everything that decides a training |
 //! | [`mod@train`] | the loop |
 //! | [`draws`] | random numbers of a seed and a place |
 //!
@@ -40,6 +43,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
@@ -52,10 +56,13 @@ pub mod mining;
 pub mod passes;
 pub mod photos;
 pub mod pool;
+pub mod recipe;
 pub mod sgd;
 pub mod train;
+pub mod validation;
 
 pub use check::check;
 pub use error::{Error, Result};
 pub use list::List;
-pub use train::{Checkpoints, Recipe, train};
+pub use recipe::Recipe;
+pub use train::{Checkpoints, train};

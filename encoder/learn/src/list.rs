@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// The split that is trained on; photos without a split are in it.
 pub const TRAIN: &str = "train";
+/// The split that a training is judged by.
+pub const VAL: &str = "val";
 
 /// A line, as JSON has it.
 #[derive(Deserialize)]
@@ -48,7 +50,7 @@ pub struct List {
     pub hash: Hash,
 }
 
-/// The photos of a list that are trained on.
+/// The photos of a split that can be used.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usable {
     /// Places of their entries, ascending.
@@ -103,10 +105,11 @@ impl List {
         Ok(List { entries, classes: numbers.keys().cloned().collect(), hash })
     }
 
-    /// The photos of the split "train", without classes that have one of them only.
+    /// The photos of a split, without classes that have one of them only. Photos without a split are
+    /// in [`TRAIN`].
     #[must_use]
-    pub fn usable(&self) -> Usable {
-        let in_split = |entry: &Entry| entry.split.as_deref().is_none_or(|split| split == TRAIN);
+    pub fn usable(&self, split: &str) -> Usable {
+        let in_split = |entry: &Entry| entry.split.as_deref().unwrap_or(TRAIN) == split;
         let mut counts = vec![0usize; self.classes.len()];
         for entry in self.entries.iter().filter(|entry| in_split(entry)) {
             if let Some(count) = counts.get_mut(entry.class as usize) {
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(list.entries.iter().map(|e| e.class).collect::<Vec<_>>(), [1, 0, 0, 1, 2]);
         assert_eq!(list.entries[1].bbox, Some(PixelBox { x0: 1.0, y0: 2.0, x1: 3.0, y1: 4.0 }));
         assert_eq!(list.entries[0].path, Path::new("b/1.jpg"));
-        assert_eq!(list.usable(), Usable { entries: vec![1, 2], single: 1 });
+        assert_eq!(list.usable(TRAIN), Usable { entries: vec![1, 2], single: 1 });
     }
 
     #[test]

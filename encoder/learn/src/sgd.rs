@@ -1,6 +1,5 @@
 //! Stochastic gradient descent with momentum and weight decay.
 
-use ocelli_network::Trainable;
 use ocelli_network::tch::{self, Tensor};
 
 use crate::error::{Error, Result, Torch};
@@ -9,30 +8,32 @@ use crate::error::{Error, Result, Torch};
 /// dampening. Memory: as much again as the weights.
 pub struct Sgd {
     parameters: Vec<Tensor>,
+    /// Learning rates are so many times that of a step.
+    factors: Vec<f64>,
     velocity: Vec<Tensor>,
     momentum: f64,
     weight_decay: f64,
 }
 
 impl Sgd {
-    /// At rest: all velocities are 0.
+    /// Over tensors that gradients are made for, each with a factor of its learning rate. At rest: all
+    /// velocities are 0.
     ///
     /// # Errors
     /// `Torch` when memory runs out.
-    pub fn new(network: &Trainable, momentum: f64, weight_decay: f64) -> Result<Sgd> {
-        let parameters: Vec<Tensor> =
-            network.parameters().into_iter().map(|(_, tensor)| tensor).collect();
-        Sgd::over(parameters, momentum, weight_decay)
-    }
-
-    /// Over any tensors that gradients are made for.
-    pub(crate) fn over(parameters: Vec<Tensor>, momentum: f64, weight_decay: f64) -> Result<Sgd> {
+    pub fn new(all: Vec<(Tensor, f64)>, momentum: f64, weight_decay: f64) -> Result<Sgd> {
+        let (parameters, factors): (Vec<Tensor>, Vec<f64>) = all.into_iter().unzip();
         let velocity = parameters.iter().map(|tensor| tensor.f_detach()?.f_zeros_like());
         let velocity = velocity.collect::<Torch<_>>().map_err(Error::torch("making velocities"))?;
-        Ok(Sgd { parameters, velocity, momentum, weight_decay })
+        Ok(Sgd { parameters, factors, velocity, momentum, weight_decay })
     }
 
-    /// The velocities, in the order of the network's parameters.
+    /// The tensors that steps change.
+    pub fn parameters(&self) -> &[Tensor] {
+        &self.parameters
+    }
+
+    /// The velocities, in the order of the parameters.
     pub fn velocity(&self) -> &[Tensor] {
         &self.velocity
     }
@@ -44,7 +45,8 @@ impl Sgd {
     pub fn step(&mut self, rate: f64) -> Result<()> {
         let (momentum, decay) = (self.momentum, self.weight_decay);
         let mut all = || -> Torch<()> {
-            for (weight, velocity) in self.parameters.iter_mut().zip(&mut self.velocity) {
+            let velocities = self.factors.iter().zip(&mut self.velocity);
+            for (weight, (factor, velocity)) in self.parameters.iter_mut().zip(velocities) {
                 let mut gradient = weight.f_grad()?;
                 let mut moved = velocity.f_mul_scalar(momentum)?;
                 if gradient.defined() {
@@ -53,7 +55,7 @@ impl Sgd {
                 }
                 moved = moved.f_add(&weight.f_detach()?.f_mul_scalar(decay)?)?;
                 velocity.f_copy_(&moved)?;
-                weight.f_copy_(&weight.f_sub(&moved.f_mul_scalar(rate)?)?)?;
+                weight.f_copy_(&weight.f_sub(&moved.f_mul_scalar(rate * factor)?)?)?;
             }
             Ok(())
         };
@@ -71,7 +73,7 @@ mod tests {
     fn steps_are_those_of_the_formula() {
         let start = [1.0f64, -2.0, 0.5];
         let weight = Tensor::from_slice(&start).set_requires_grad(true);
-        let mut sgd = Sgd::over(vec![weight.shallow_clone()], 0.9, 5e-5).unwrap();
+        let mut sgd = Sgd::new(vec![(weight.shallow_clone(), 0.5)], 0.9, 5e-5).unwrap();
         let (mut w, mut v) = (start, [0.0; 3]);
         for rate in [0.1, 0.1, 0.01] {
             // The gradient of Σ w² is 2 w.
@@ -79,7 +81,7 @@ mod tests {
             sgd.step(rate).unwrap();
             for (w, v) in w.iter_mut().zip(&mut v) {
                 *v = 0.9 * *v + 2.0 * *w + 5e-5 * *w;
-                *w -= rate * *v;
+                *w -= 0.5 * rate * *v;
             }
             for (found, expected) in doubles(&weight).unwrap().iter().zip(&w) {
                 assert!((found - expected).abs() < 1e-12, "{found} {expected}");

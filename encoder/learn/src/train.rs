@@ -1,84 +1,30 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::write_atomically;
-use ocelli_index::{Hash, Hasher};
 use ocelli_network::Trainable;
 use ocelli_network::tch::Tensor;
 use ocelli_weights::write::safetensors_bytes;
 use serde::Serialize;
 
-use crate::checkpoint::{self, Progress};
+use crate::batch;
+use crate::checkpoint::{self, Best, Progress};
 use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result};
 use crate::head;
-use crate::list::List;
-use crate::loss::{Loss, Triplet, triplet_loss};
+use crate::list::{List, TRAIN, VAL};
+use crate::loss::{Classifier, Loss, LossKind, Triplet, ranking_loss, triplet_loss};
 use crate::mining::{Hardness, Mined, Pool};
 use crate::passes::{descriptors, propagate};
 use crate::photos::{Margins, Photos};
 use crate::pool::{self, Features};
+use crate::recipe::Recipe;
 use crate::sgd::Sgd;
-
-/// Everything that decides the result, beside the list and the weights.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Recipe {
-    /// Longest side in pixels.
-    pub size_px: u32,
-    /// Iterations in all.
-    pub iterations: u64,
-    /// Photos of the mining pool.
-    pub pool: usize,
-    /// Iterations until the pool is drawn again.
-    pub refresh: u64,
-    /// Triplets of an iteration.
-    pub triplets: usize,
-    /// A triplet is drawn from this many hardest ones of its query.
-    pub hardest: usize,
-    /// The margin of the loss.
-    pub margin: f64,
-    /// Learning rate of the first iteration.
-    pub rate: f64,
-    /// Iterations until the rate is a tenth; 0: it stays.
-    pub decay_every: u64,
-    /// Momentum.
-    pub momentum: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// The largest share of each side that a crop takes away.
-    pub crop: f64,
-    /// Dimension of the head that weights without one get; 0: none.
-    pub head_dim: usize,
-    /// Photos that such a head is learned on, at most.
-    pub head_photos: usize,
-    /// Seed of all draws.
-    pub seed: u64,
-}
-
-impl Default for Recipe {
-    /// The published numbers, where they are published.
-    fn default() -> Recipe {
-        Recipe {
-            size_px: 800,
-            iterations: 1000,
-            pool: 5000,
-            refresh: 64,
-            triplets: 64,
-            hardest: 25,
-            margin: 0.1,
-            rate: 1e-3,
-            decay_every: 0,
-            momentum: 0.9,
-            weight_decay: 5e-5,
-            crop: 0.05,
-            head_dim: 0,
-            head_photos: 1000,
-            seed: 1,
-        }
-    }
-}
+use crate::validation::mean_average_precision;
 
 /// The state that survives a crash: a file, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,16 +40,19 @@ pub struct Checkpoints {
 pub struct Step {
     /// Number of the iteration, from 1.
     pub iteration: u64,
-    /// Mean loss of its triplets, with their crops.
+    /// Mean loss of its terms, with crops.
     pub loss: f64,
-    /// Triplets.
-    pub triplets: usize,
-    /// Triplets whose loss is above 0.
+    /// Triplets, photos that are classified, or queries ([`Loss::terms`]).
+    pub terms: usize,
+    /// Those that are not right yet ([`Loss::active`]).
     pub active: usize,
     /// Distinct photos that were run.
     pub photos: usize,
     /// Learning rate.
     pub rate: f64,
+    /// mAP on the photos of the split "val", if it was measured after this iteration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
 }
 
 /// The whole training, as it is reported.
@@ -121,56 +70,9 @@ pub struct Summary {
     pub queries_without: usize,
     /// Mean loss of the last iteration.
     pub last_loss: f64,
-}
-
-impl Recipe {
-    /// Refuses numbers without a meaning.
-    ///
-    /// # Errors
-    /// `Invalid`.
-    pub fn check(&self) -> Result<()> {
-        let above = [
-            ("size", u64::from(self.size_px)),
-            ("iterations", self.iterations),
-            ("pool", self.pool as u64),
-            ("refresh", self.refresh),
-            ("triplets", self.triplets as u64),
-            ("hardest", self.hardest as u64),
-        ];
-        if let Some((name, _)) = above.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("{name}: expected at least 1, found 0")));
-        }
-        let ranges = [
-            ("margin", self.margin, 4.0),
-            ("rate", self.rate, f64::MAX),
-            ("momentum", self.momentum, 1.0),
-            ("weight decay", self.weight_decay, f64::MAX),
-            ("crop", self.crop, 0.4),
-        ];
-        for (name, value, most) in ranges {
-            if !(0.0..=most).contains(&value) {
-                let what = format!("{name}: expected 0 to {most}, found {value}");
-                return Err(Error::invalid(what));
-            }
-        }
-        Ok(())
-    }
-
-    /// Learning rate of an iteration, from 0.
-    #[must_use]
-    pub fn rate_at(&self, iteration: u64) -> f64 {
-        let steps = iteration.checked_div(self.decay_every).unwrap_or(0);
-        self.rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
-    }
-
-    /// Hash of everything that decides the result.
-    #[must_use]
-    pub fn hash(&self, list: &List, network: &Trainable) -> Hash {
-        let mut hasher = Hasher::new();
-        let said = format!("{self:?} {} {} {}", list.hash, network.parent(), network.pooling());
-        hasher.update(said.as_bytes());
-        hasher.finish()
-    }
+    /// The iteration whose weights were written, where validations chose it, and its mAP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<(u64, f64)>,
 }
 
 /// A training under way.
@@ -180,11 +82,17 @@ struct Training<'a> {
     network: &'a mut Trainable,
     photos: Photos,
     usable: Vec<usize>,
+    /// Photos of the split "val".
+    validated: Vec<usize>,
+    /// Of each class of the list its number among those that are trained on.
+    labels: Vec<u32>,
+    classifier: Option<Classifier>,
     summary: Summary,
 }
 
 /// Trains the network on a list and writes its weights to `out`, a safetensors file that the
-/// encoder takes. `report` gets each iteration.
+/// encoder takes: the last ones, or where there are validations the best ones. `report` gets each
+/// iteration.
 ///
 /// # Errors
 /// `Invalid` for a recipe or a list that cannot be trained on, and for a checkpoint of another
@@ -198,50 +106,124 @@ pub fn train(
     out: &Path,
     report: &mut dyn FnMut(&Step),
 ) -> Result<Summary> {
-    recipe.check()?;
-    let usable = list.usable();
-    let mut classes: Vec<u32> =
-        usable.entries.iter().filter_map(|&at| list.entries.get(at)).map(|e| e.class).collect();
-    classes.dedup();
-    classes.sort_unstable();
-    classes.dedup();
-    if classes.len() < 2 {
-        return Err(Error::invalid(format!(
-            "the list: expected at least two classes of several photos, found {} ({} with one \
-             photo)",
-            classes.len(),
-            usable.single
-        )));
-    }
-    let summary = Summary {
-        photos: usable.entries.len(),
-        single_classes: usable.single,
-        ..Summary::default()
-    };
     let hash = recipe.hash(list, network);
-    let photos = Photos::new(recipe.size_px);
-    let mut training = Training { list, recipe, network, photos, usable: usable.entries, summary };
+    let mut training = Training::new(list, network, recipe)?;
     training.head(checkpoints)?;
-    let mut sgd = Sgd::new(training.network, recipe.momentum, recipe.weight_decay)?;
+    training.classify()?;
+    let mut sgd = training.sgd()?;
+    let dim = training.network.dim();
     let begun = match checkpoints {
-        Some(Checkpoints { path, .. }) => checkpoint::read(path, hash, training.network, &sgd)?,
+        Some(Checkpoints { path, .. }) => checkpoint::read(path, hash, dim, &sgd)?,
         None => None,
     };
-    let mut progress = begun.unwrap_or(Progress { iteration: 0, pool: None });
-    while progress.iteration < recipe.iterations {
-        let step = training.iterate(&mut progress, &mut sgd)?;
+    let mut progress = begun.unwrap_or_default();
+    while progress.iteration < recipe.iterations && !recipe.is_over(&progress) {
+        let mut step = training.iterate(&mut progress, &mut sgd)?;
+        training.validate(&mut progress, &mut step, out)?;
         report(&step);
         if let Some(Checkpoints { path, every }) = checkpoints
             && progress.iteration.is_multiple_of((*every).max(1))
         {
             check_finite(training.network, progress.iteration)?;
-            checkpoint::write(path, hash, &progress, training.network, &sgd)?;
+            checkpoint::write(path, hash, &progress, &sgd)?;
         }
     }
-    let summary = training.summary;
+    let mut summary = training.summary;
     check_finite(network, progress.iteration)?;
-    write_weights(network, list, recipe, out)?;
+    match progress.best {
+        Some(Best { iteration, map }) => {
+            summary.best = Some((iteration, map));
+            let best = beside(out);
+            fs::rename(&best, out).map_err(|e| ocelli_index::Error::io(&best, "rename", e))?;
+        }
+        None => write_weights(network, list, recipe, out)?,
+    }
     Ok(summary)
+}
+
+/// The place of the best weights until the training ends.
+fn beside(out: &Path) -> PathBuf {
+    let mut name: OsString = out.into();
+    name.push(".best");
+    name.into()
+}
+
+impl Recipe {
+    /// Whether validations say that the training has ended.
+    fn is_over(&self, progress: &Progress) -> bool {
+        let since = progress.best.map(|best| progress.iteration - best.iteration);
+        self.patience > 0 && since.is_some_and(|since| since >= self.patience * self.validate_every)
+    }
+}
+
+impl<'a> Training<'a> {
+    fn new(list: &'a List, network: &'a mut Trainable, recipe: &'a Recipe) -> Result<Self> {
+        recipe.check()?;
+        let (usable, validated) = (list.usable(TRAIN), list.usable(VAL));
+        let class = |&at: &usize| list.entries.get(at).map(|entry| entry.class);
+        let mut classes: Vec<u32> = usable.entries.iter().filter_map(class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        if classes.len() < 2 {
+            return Err(Error::invalid(format!(
+                "the list: expected at least two classes of several photos, found {} ({} with one \
+                 photo)",
+                classes.len(),
+                usable.single
+            )));
+        }
+        if recipe.validate_every > 0 && validated.entries.is_empty() {
+            return Err(Error::invalid(
+                "validation: expected photos of the split \"val\", several of a class, found none",
+            ));
+        }
+        let mut labels = vec![0; list.classes.len()];
+        for (label, &class) in (0..).zip(&classes) {
+            labels.get_mut(class as usize).into_iter().for_each(|to| *to = label);
+        }
+        let summary = Summary {
+            photos: usable.entries.len(),
+            single_classes: usable.single,
+            ..Summary::default()
+        };
+        Ok(Training {
+            list,
+            recipe,
+            network,
+            photos: Photos::new(recipe.size_px),
+            usable: usable.entries,
+            validated: validated.entries,
+            labels,
+            classifier: None,
+            summary,
+        })
+    }
+
+    /// Makes the classifier that the loss needs.
+    fn classify(&mut self) -> Result<()> {
+        let Recipe { loss, scale, margin, seed, .. } = *self.recipe;
+        if loss.has_classifier() {
+            let classes = self.labels.iter().max().map_or(0, |&label| label as usize + 1);
+            let mut rng = rng(seed, Purpose::Classifier, 0, 0);
+            let margin = (loss == LossKind::Arcface).then_some(margin);
+            let shape = (classes, self.network.dim());
+            self.classifier = Some(Classifier::new(shape, scale, margin, &mut rng)?);
+        }
+        Ok(())
+    }
+
+    /// Steps over the tensors of the network and of the classifier.
+    fn sgd(&self) -> Result<Sgd> {
+        let Recipe { momentum, weight_decay, classifier_rate, .. } = *self.recipe;
+        let own = self.network.parameters().into_iter().map(|(_, tensor)| (tensor, 1.0));
+        let classifier = self.classifier.iter().flat_map(Classifier::parameters);
+        let all = own.chain(classifier.map(|(_, tensor)| (tensor, classifier_rate)));
+        Sgd::new(all.collect(), momentum, weight_decay)
+    }
+
+    fn class(&self, item: usize) -> u32 {
+        self.list.entries.get(item).map_or(0, |entry| entry.class)
+    }
 }
 
 impl Training<'_> {
@@ -277,13 +259,17 @@ impl Training<'_> {
     /// Descriptors of a pool that is drawn for this iteration.
     fn refresh(&mut self, iteration: u64) -> Result<Features> {
         let Recipe { pool, seed, .. } = *self.recipe;
-        let items = pool::choose(&self.usable, pool, seed, iteration);
+        self.features(&pool::choose(&self.usable, pool, seed, iteration))
+    }
+
+    /// Descriptors of photos without crops.
+    fn features(&mut self, items: &[usize]) -> Result<Features> {
         let (list, photos, network) = (self.list, &mut self.photos, &*self.network);
         let mut inputs = |item: usize| -> Result<Option<Tensor>> {
             let made = view(list, photos, item, Margins::default());
             Ok(made.map(|image| network.input(&image)).transpose()?)
         };
-        let (features, failed) = pool::features(network, &items, &mut inputs)?;
+        let (features, failed) = pool::features(network, items, &mut inputs)?;
         self.summary.failed_photos += failed;
         Ok(features)
     }
@@ -308,19 +294,62 @@ impl Training<'_> {
         triplets.into_iter().map(placed).collect()
     }
 
-    fn iterate(&mut self, progress: &mut Progress, sgd: &mut Sgd) -> Result<Step> {
-        let iteration = progress.iteration;
-        let pool = match progress.pool.take() {
-            Some(pool) if !iteration.is_multiple_of(self.recipe.refresh) => pool,
-            _ => self.refresh(iteration)?,
+    /// Measures mAP on the photos of the split "val" where it is time, and keeps the best weights.
+    fn validate(&mut self, progress: &mut Progress, step: &mut Step, out: &Path) -> Result<()> {
+        let (every, done) = (self.recipe.validate_every, progress.iteration);
+        let is_last = done == self.recipe.iterations;
+        if every == 0 || !(done.is_multiple_of(every) || is_last) {
+            return Ok(());
+        }
+        let items = self.validated.clone();
+        let Features { items, descriptors, dim } = self.features(&items)?;
+        let classes: Vec<u32> = items.iter().map(|&item| self.class(item)).collect();
+        let Some(map) = mean_average_precision(&descriptors, dim, &classes) else {
+            return Err(Error::invalid("validation: no class has two photos that can be read"));
         };
-        let triplets = self.mine(&pool, iteration);
-        progress.pool = Some(pool);
-        let rate = self.recipe.rate_at(iteration);
-        let items: BTreeMap<usize, usize> =
-            triplets.iter().flat_map(|t| [t.query, t.positive, t.negative]).zip(0..).collect();
-        let items: Vec<usize> = items.into_keys().collect();
-        let loss = self.gradient(&items, &triplets, iteration)?;
+        step.validation = Some(map);
+        if progress.best.is_none_or(|best| map > best.map) {
+            check_finite(self.network, done)?;
+            write_weights(self.network, self.list, self.recipe, &beside(out))?;
+            progress.best = Some(Best { iteration: done, map });
+        }
+        Ok(())
+    }
+
+    /// The photos of an iteration, ascending, and their triplets, if the loss has any.
+    fn batch(&mut self, progress: &mut Progress) -> Result<(Vec<usize>, Vec<Triplet>)> {
+        let Recipe { loss, photos, seed, .. } = *self.recipe;
+        let iteration = progress.iteration;
+        Ok(match loss {
+            LossKind::Triplet => {
+                let pool = match progress.pool.take() {
+                    Some(pool) if !iteration.is_multiple_of(self.recipe.refresh) => pool,
+                    _ => self.refresh(iteration)?,
+                };
+                let triplets = self.mine(&pool, iteration);
+                progress.pool = Some(pool);
+                let items: BTreeMap<usize, usize> = triplets
+                    .iter()
+                    .flat_map(|t| [t.query, t.positive, t.negative])
+                    .zip(0..)
+                    .collect();
+                (items.into_keys().collect(), triplets)
+            }
+            LossKind::Classification | LossKind::Arcface => {
+                (batch::random(&self.usable, photos, seed, iteration), Vec::new())
+            }
+            LossKind::Ap => {
+                let class = |item| self.class(item);
+                let items = batch::of_classes(&self.usable, class, photos, (seed, iteration));
+                (items, Vec::new())
+            }
+        })
+    }
+
+    fn iterate(&mut self, progress: &mut Progress, sgd: &mut Sgd) -> Result<Step> {
+        let (items, triplets) = self.batch(progress)?;
+        let loss = self.gradient(&items, &triplets, progress.iteration)?;
+        let rate = self.recipe.rate_at(progress.iteration);
         sgd.step(rate)?;
         progress.iteration += 1;
         self.summary.iterations += 1;
@@ -328,37 +357,34 @@ impl Training<'_> {
         Ok(Step {
             iteration: progress.iteration,
             loss: loss.value,
-            triplets: triplets.len(),
+            terms: loss.terms,
             active: loss.active,
             photos: items.len(),
             rate,
+            validation: None,
         })
     }
 
-    /// Both passes over the photos `items` (ascending) of the triplets.
+    /// Both passes over the photos `items` (ascending).
     fn gradient(&mut self, items: &[usize], triplets: &[Triplet], iteration: u64) -> Result<Loss> {
-        let Recipe { crop, seed, margin, .. } = *self.recipe;
+        let Recipe { crop, seed, .. } = *self.recipe;
         let (list, photos, network) = (self.list, &mut self.photos, &*self.network);
-        let mut inputs = |at: usize| -> Result<Option<Tensor>> {
-            let item = items.get(at).copied().unwrap_or_default();
+        let mut input = |item: usize| -> Result<Option<Tensor>> {
             let made = view(list, photos, item, Margins::drawn(crop, seed, iteration, item));
             Ok(made.map(|image| network.input(&image)).transpose()?)
         };
-        let rows = descriptors(network, items.len(), &mut inputs)?;
+        let mut of_batch = |at: usize| items.get(at).map_or(Ok(None), |&item| input(item));
+        let rows = descriptors(network, items.len(), &mut of_batch)?;
         let dim = network.dim();
-        let row_of = |item: usize| {
-            let at = items.binary_search(&item).ok()?;
-            rows.get(at)?.as_ref().map(|_| at)
-        };
-        let rowed = |t: &Triplet| {
-            let (query, positive) = (row_of(t.query)?, row_of(t.positive)?);
-            Some(Triplet { query, positive, negative: row_of(t.negative)? })
-        };
-        let triplets: Vec<Triplet> = triplets.iter().filter_map(rowed).collect();
         let lost = rows.iter().filter(|row| row.is_none()).count();
-        let zeros = || vec![0.0; dim];
-        let matrix: Vec<f64> = rows.into_iter().flat_map(|row| row.unwrap_or_else(zeros)).collect();
-        let loss = triplet_loss(&matrix, dim, &triplets, margin)?;
+        let (mut seen, mut matrix) = (Vec::new(), Vec::new());
+        for (&item, row) in items.iter().zip(rows) {
+            let Some(row) = row else { continue };
+            seen.push(item);
+            matrix.extend(row);
+        }
+        let judge = Judge { list, recipe: self.recipe, labels: &self.labels };
+        let loss = judge.loss(self.classifier.as_ref(), (&matrix, dim), &seen, triplets)?;
         if !(loss.value.is_finite() && loss.gradient.iter().all(|v| v.is_finite())) {
             let names: Vec<String> = items
                 .iter()
@@ -368,8 +394,48 @@ impl Training<'_> {
             let what = format!("the loss is {}, of {}", loss.value, names.join(", "));
             return Err(Error::NotFinite { iteration, what });
         }
-        self.summary.failed_photos += lost + propagate(network, &loss.gradient, dim, &mut inputs)?;
+        let mut input = |at: usize| seen.get(at).map_or(Ok(None), |&item| input(item));
+        self.summary.failed_photos += lost + propagate(network, &loss.gradient, dim, &mut input)?;
         Ok(loss)
+    }
+}
+
+/// What a loss needs to know of the photos.
+struct Judge<'a> {
+    list: &'a List,
+    recipe: &'a Recipe,
+    labels: &'a [u32],
+}
+
+impl Judge<'_> {
+    /// The loss of descriptors (n, dim) of the photos `items` (ascending), and its gradient.
+    fn loss(
+        &self,
+        classifier: Option<&Classifier>,
+        (rows, dim): (&[f64], usize),
+        items: &[usize],
+        triplets: &[Triplet],
+    ) -> Result<Loss> {
+        if let Some(classifier) = classifier {
+            let label = |&item: &usize| {
+                let class = self.list.entries.get(item)?.class;
+                self.labels.get(class as usize).copied()
+            };
+            let labels: Vec<u32> = items.iter().map(|item| label(item).unwrap_or(0)).collect();
+            return classifier.loss(rows, dim, &labels);
+        }
+        if self.recipe.loss == LossKind::Ap {
+            let class = |&item: &usize| self.list.entries.get(item).map_or(0, |entry| entry.class);
+            let classes: Vec<u32> = items.iter().map(class).collect();
+            return ranking_loss(rows, dim, &classes);
+        }
+        let row = |item: usize| items.binary_search(&item).ok();
+        let of_rows = |t: &Triplet| {
+            let (query, positive) = (row(t.query)?, row(t.positive)?);
+            Some(Triplet { query, positive, negative: row(t.negative)? })
+        };
+        let triplets: Vec<Triplet> = triplets.iter().filter_map(of_rows).collect();
+        triplet_loss(rows, dim, &triplets, self.recipe.margin)
     }
 }
 
@@ -409,45 +475,16 @@ fn write_weights(network: &Trainable, list: &List, recipe: &Recipe, out: &Path) 
     for (name, tensor) in network.parameters() {
         tensors.push((name, checkpoint::array(&tensor)?));
     }
-    let recipe = serde_json::to_string(recipe)
+    let text = serde_json::to_string(recipe)
         .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
     let learned = [
         ("ocelli.source", "ocelli-learn".to_owned()),
-        ("ocelli.learn.loss", "triplet".to_owned()),
+        ("ocelli.learn.loss", recipe.loss.name().to_owned()),
         ("ocelli.learn.parent", network.parent().to_string()),
         ("ocelli.learn.list", list.hash.to_string()),
-        ("ocelli.learn.recipe", recipe),
+        ("ocelli.learn.recipe", text),
     ];
     let learned = learned.into_iter().map(|(key, value)| (key.to_owned(), value));
     let metadata = network.metadata().iter().cloned().chain(learned);
     Ok(write_atomically(out, &safetensors_bytes(&tensors, metadata))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_fall_by_tens() {
-        let recipe = Recipe { rate: 0.5, decay_every: 10, ..Recipe::default() };
-        let rates = [0, 9, 10, 29].map(|at| recipe.rate_at(at));
-        for (found, expected) in rates.into_iter().zip([0.5, 0.5, 0.05, 0.005]) {
-            assert!((found - expected).abs() < 1e-12, "{found}");
-        }
-        assert_eq!(Recipe { decay_every: 0, ..recipe }.rate_at(1_000_000), 0.5);
-    }
-
-    #[test]
-    fn meaningless_numbers_are_refused() {
-        Recipe::default().check().unwrap();
-        for bad in [
-            Recipe { size_px: 0, ..Recipe::default() },
-            Recipe { refresh: 0, ..Recipe::default() },
-            Recipe { rate: f64::NAN, ..Recipe::default() },
-            Recipe { momentum: 1.5, ..Recipe::default() },
-            Recipe { crop: 0.5, ..Recipe::default() },
-        ] {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
+use ocelli_learn::loss::LossKind;
 use ocelli_learn::mining::{Hardness, Pool};
 use ocelli_learn::photos::{Margins, Photos};
 use ocelli_learn::{Checkpoints, Error, List, Recipe, train};
@@ -15,7 +16,7 @@ use ocelli_network::{Network, NetworkOptions, Trainable, tch};
 use ocelli_weights::Weights;
 use ocelli_weights::seeded::{self, SeededArch};
 
-use common::{open, write_set};
+use common::{open, validate_on, write_set};
 
 fn recipe() -> Recipe {
     Recipe {
@@ -84,7 +85,7 @@ fn a_training_makes_hard_triplets_easier() {
     let (trained, steps, summary, out) = run(&recipe(), "trained");
     assert_eq!((summary.photos, summary.single_classes, summary.failed_photos), (24, 1, 0));
     assert_eq!((steps.len(), steps[7].iteration), (8, 8));
-    assert!(steps.iter().all(|s| s.triplets == 6 && s.photos <= 18), "{steps:?}");
+    assert!(steps.iter().all(|s| s.terms == 6 && s.photos <= 18), "{steps:?}");
 
     let (_, _, _, before) = run(&Recipe { rate: 0.0, iterations: 1, ..recipe() }, "before");
     let (rows, old) = (served(&list, &out), served(&list, &before));
@@ -114,6 +115,87 @@ fn a_training_makes_hard_triplets_easier() {
     assert_eq!(weights.metadata("ocelli.learn.parent"), Some(parent.as_str()));
 }
 
+/// Each loss falls on the set that it is trained on, and the file says which it was.
+#[test]
+fn every_loss_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
+    for (loss, rate) in
+        [(LossKind::Classification, 0.002), (LossKind::Arcface, 0.002), (LossKind::Ap, 0.001)]
+    {
+        let recipe = Recipe {
+            loss,
+            rate,
+            photos: 12,
+            iterations: 16,
+            margin: loss.margin(),
+            crop: 0.0,
+            ..recipe()
+        };
+        let (mut network, mut steps) = (network(), Vec::new());
+        let out = folder.path().join(loss.name());
+        train(&list, &mut network, &recipe, None, &out, &mut |s| steps.push(s.loss)).unwrap();
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&steps[..4]), mean(&steps[12..]));
+        assert!(last < 0.9 * first, "{loss:?}: {steps:?}");
+        let weights = Weights::read(&out).unwrap();
+        assert_eq!(weights.metadata("ocelli.learn.loss"), Some(loss.name()));
+        // The classifier is no part of the file.
+        assert!(weights.names().all(|name| !name.contains("classifier")));
+    }
+}
+
+/// The weights of the best validation are written, and a training ends where there is no better
+/// one; photos of the split "val" are not trained on.
+#[test]
+fn validations_choose_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_set(folder.path(), 6, 4);
+    validate_on(&path, 2);
+    let list = List::read(&path).unwrap();
+    // Steps of this length ruin the network.
+    let recipe = Recipe {
+        rate: 3.0,
+        decay_every: 0,
+        iterations: 30,
+        validate_every: 2,
+        patience: 3,
+        weight_decay: 0.05,
+        ..recipe()
+    };
+    let (mut network, mut steps) = (network(), Vec::new());
+    let out = folder.path().join("best");
+    let summary =
+        train(&list, &mut network, &recipe, None, &out, &mut |s| steps.push(s.clone())).unwrap();
+    assert_eq!(summary.photos, 16);
+    let maps: Vec<(u64, f64)> =
+        steps.iter().filter_map(|s| Some((s.iteration, s.validation?))).collect();
+    let (best, map) = summary.best.unwrap();
+    assert!(maps.iter().all(|&(_, other)| other <= map) && maps.contains(&(best, map)), "{maps:?}");
+    assert_eq!(steps.len() as u64, best + 6, "{maps:?}");
+    // A training that ends at the best iteration writes the same weights.
+    let short = Recipe { iterations: best, ..recipe.clone() };
+    let (mut again, other) = (self::network(), folder.path().join("short"));
+    train(&list, &mut again, &short, None, &other, &mut |_| {}).unwrap();
+    let tensors = |path: &Path| -> Vec<f64> {
+        let weights = Weights::read(path).unwrap();
+        let names: Vec<&str> = weights.names().collect();
+        let values = names.iter().flat_map(|name| {
+            let shape = vec![None; weights.shape(name).unwrap().len()];
+            weights.floats(name, &shape).unwrap().values
+        });
+        values.collect()
+    };
+    assert!(tensors(&out) == tensors(&other));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert!(left.iter().all(|entry| entry.path().extension().is_none_or(|e| e != "best")));
+
+    let none = Recipe { patience: 0, ..recipe };
+    let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
+    let error = train(&list, &mut again, &none, None, &other, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("photos of the split \"val\""), "{error}");
+}
+
 fn command(folder: &Path, out: &str, checkpoint: Option<&str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-learn"));
     command.current_dir(folder).args(["train", "set.jsonl", "--weights", "net.safetensors"]);
@@ -129,10 +211,20 @@ fn command(folder: &Path, out: &str, checkpoint: Option<&str>) -> Command {
 /// of other settings is refused.
 #[test]
 fn a_killed_training_goes_on() {
+    kill_and_go_on(&[]);
+    kill_and_go_on(&["--loss", "classification", "--photos", "8", "--validate-every", "2"]);
+}
+
+fn kill_and_go_on(flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    write_set(folder, 5, 4);
+    validate_on(&write_set(folder, 5, 4), 1);
     seeded::write(SeededArch::Resnet18, 1, 2, &folder.join("net.safetensors")).unwrap();
+    let command = |folder: &Path, out: &str, checkpoint: Option<&str>| {
+        let mut command = command(folder, out, checkpoint);
+        command.args(flags);
+        command
+    };
     let whole = command(folder, "whole", None).output().unwrap();
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
 

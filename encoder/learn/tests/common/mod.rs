@@ -96,6 +96,17 @@ pub fn open(
     Trainable::load(weights, options, pooling, precision).unwrap()
 }
 
+/// Puts the photos of the first `classes` classes of a list into the split "val".
+pub fn validate_on(list: &Path, classes: u64) {
+    let text = std::fs::read_to_string(list).unwrap();
+    let is_of = |line: &str, n: u64| line.contains(&format!("\"class\": \"{n}\""));
+    let line = |line: &str| match (0..classes).any(|n| is_of(line, n)) {
+        true => line.replace('}', ", \"split\": \"val\"}"),
+        false => line.to_owned(),
+    };
+    std::fs::write(list, text.lines().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+}
+
 /// A set of `classes` patterns, each photo another part of its pattern in another light, and of one
 /// photo whose class has no other. Returns the list's file.
 pub fn write_set(folder: &Path, classes: u64, photos: u64) -> PathBuf {

@@ -3,9 +3,10 @@
 //! Gordo, Almazán, Revaud, Larlus (ECCV 2016, IJCV 2017): of a query q, a positive d⁺ and a
 //! negative d⁻ it is ½ max(0, m + ‖q − d⁺‖² − ‖q − d⁻‖²). Of several triplets it is the mean.
 
-use ocelli_network::tch::{Device, Kind, Tensor};
+use ocelli_network::tch::{Kind, Tensor};
 
-use crate::error::{Error, Result, Torch};
+use super::{Loss, Terms};
+use crate::error::{Result, Torch};
 
 /// Three rows of a descriptor matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,17 +17,6 @@ pub struct Triplet {
     pub positive: usize,
     /// A row of another class.
     pub negative: usize,
-}
-
-/// The loss of a batch and its gradient.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loss {
-    /// Mean over all triplets.
-    pub value: f64,
-    /// Triplets whose loss is above 0.
-    pub active: usize,
-    /// ∂ value / ∂ descriptors, (n, dim) row-major.
-    pub gradient: Vec<f64>,
 }
 
 /// Losses (triplets,) of descriptors (n, dim), on their graph.
@@ -59,34 +49,14 @@ pub fn triplet_loss(
     triplets: &[Triplet],
     margin: f64,
 ) -> Result<Loss> {
-    if dim == 0 || !descriptors.len().is_multiple_of(dim) {
-        return Err(Error::invalid(format!(
-            "descriptors: expected rows of {dim} values, found {} values",
-            descriptors.len()
-        )));
-    }
     if triplets.is_empty() {
-        return Ok(Loss { value: 0.0, active: 0, gradient: vec![0.0; descriptors.len()] });
+        return Ok(Loss::none(descriptors));
     }
-    let made = || -> Torch<Loss> {
-        let matrix = Tensor::f_from_slice(descriptors)?.f_reshape([-1, dim as i64])?;
-        let matrix = matrix.f_set_requires_grad(true)?;
-        let losses = losses(&matrix, triplets, margin)?;
-        let mean = losses.f_mean(Kind::Double)?;
-        mean.f_backward()?;
-        Ok(Loss {
-            value: mean.f_double_value(&[])?,
-            active: losses.f_gt(0.0)?.f_sum(Kind::Int64)?.f_int64_value(&[])? as usize,
-            gradient: doubles(&matrix.f_grad()?)?,
-        })
-    };
-    made().map_err(Error::torch("the loss"))
-}
-
-/// The values of a tensor, row-major.
-pub(crate) fn doubles(tensor: &Tensor) -> Torch<Vec<f64>> {
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
-    Vec::<f64>::try_from(&flat.f_contiguous()?.f_reshape([-1])?)
+    Loss::of(descriptors, dim, |matrix| {
+        let losses = losses(matrix, triplets, margin)?;
+        let active = losses.f_gt(0.0)?.f_sum(Kind::Int64)?.f_int64_value(&[])? as usize;
+        Ok(Terms { mean: losses.f_mean(Kind::Double)?, terms: triplets.len(), active })
+    })
 }
 
 #[cfg(test)]

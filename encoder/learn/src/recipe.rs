@@ -1,0 +1,173 @@
+//! Everything that decides a training.
+
+use ocelli_index::{Hash, Hasher};
+use ocelli_network::Trainable;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::list::List;
+use crate::loss::LossKind;
+
+/// Everything that decides the result, beside the list and the weights.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipe {
+    /// What is minimised.
+    pub loss: LossKind,
+    /// Longest side in pixels.
+    pub size_px: u32,
+    /// Iterations in all.
+    pub iterations: u64,
+    /// Photos of the mining pool.
+    pub pool: usize,
+    /// Iterations until the pool is drawn again.
+    pub refresh: u64,
+    /// Triplets of an iteration.
+    pub triplets: usize,
+    /// A triplet is drawn from this many hardest ones of its query.
+    pub hardest: usize,
+    /// Photos of an iteration, where the loss has no triplets.
+    pub photos: usize,
+    /// The margin of the loss.
+    pub margin: f64,
+    /// Logits of a classifier are so many times the products of descriptors.
+    pub scale: f64,
+    /// The learning rate of a classifier is so many times that of the network.
+    pub classifier_rate: f64,
+    /// Learning rate of the first iteration.
+    pub rate: f64,
+    /// Iterations until the rate is a tenth; 0: it stays.
+    pub decay_every: u64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// The largest share of each side that a crop takes away.
+    pub crop: f64,
+    /// Dimension of the head that weights without one get; 0: none.
+    pub head_dim: usize,
+    /// Photos that such a head is learned on, at most.
+    pub head_photos: usize,
+    /// Iterations between two validations; 0: none.
+    pub validate_every: u64,
+    /// Validations without a better one after which the training ends; 0: it does not.
+    pub patience: u64,
+    /// Seed of all draws.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    /// The published numbers, where they are published.
+    fn default() -> Recipe {
+        Recipe {
+            loss: LossKind::default(),
+            size_px: 800,
+            iterations: 1000,
+            pool: 5000,
+            refresh: 64,
+            triplets: 64,
+            hardest: 25,
+            photos: 64,
+            margin: LossKind::default().margin(),
+            scale: 16.0,
+            classifier_rate: 1.0,
+            rate: 1e-3,
+            decay_every: 0,
+            momentum: 0.9,
+            weight_decay: 5e-5,
+            crop: 0.05,
+            head_dim: 0,
+            head_photos: 1000,
+            validate_every: 0,
+            patience: 0,
+            seed: 1,
+        }
+    }
+}
+
+impl Recipe {
+    /// Refuses numbers without a meaning.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<()> {
+        let above = [
+            ("size", u64::from(self.size_px)),
+            ("iterations", self.iterations),
+            ("pool", self.pool as u64),
+            ("refresh", self.refresh),
+            ("triplets", self.triplets as u64),
+            ("hardest", self.hardest as u64),
+            ("photos", self.photos as u64),
+        ];
+        if let Some((name, _)) = above.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::invalid(format!("{name}: expected at least 1, found 0")));
+        }
+        let ranges = [
+            ("margin", self.margin, 4.0),
+            ("rate", self.rate, f64::MAX),
+            ("momentum", self.momentum, 1.0),
+            ("weight decay", self.weight_decay, f64::MAX),
+            ("crop", self.crop, 0.4),
+            ("scale", self.scale, f64::MAX),
+            ("classifier rate", self.classifier_rate, f64::MAX),
+        ];
+        for (name, value, most) in ranges {
+            if !(0.0..=most).contains(&value) {
+                let what = format!("{name}: expected 0 to {most}, found {value}");
+                return Err(Error::invalid(what));
+            }
+        }
+        if self.patience > 0 && self.validate_every == 0 {
+            return Err(Error::invalid("patience: expected validations, found none"));
+        }
+        Ok(())
+    }
+
+    /// Learning rate of an iteration, from 0.
+    #[must_use]
+    pub fn rate_at(&self, iteration: u64) -> f64 {
+        let steps = iteration.checked_div(self.decay_every).unwrap_or(0);
+        self.rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
+    }
+
+    /// Hash of everything that decides the result.
+    #[must_use]
+    pub fn hash(&self, list: &List, network: &Trainable) -> Hash {
+        let mut hasher = Hasher::new();
+        let said = format!("{self:?} {} {} {}", list.hash, network.parent(), network.pooling());
+        hasher.update(said.as_bytes());
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_fall_by_tens() {
+        let recipe = Recipe { rate: 0.5, decay_every: 10, ..Recipe::default() };
+        let rates = [0, 9, 10, 29].map(|at| recipe.rate_at(at));
+        for (found, expected) in rates.into_iter().zip([0.5, 0.5, 0.05, 0.005]) {
+            assert!((found - expected).abs() < 1e-12, "{found}");
+        }
+        assert_eq!(Recipe { decay_every: 0, ..recipe }.rate_at(1_000_000), 0.5);
+    }
+
+    #[test]
+    fn meaningless_numbers_are_refused() {
+        Recipe::default().check().unwrap();
+        for bad in [
+            Recipe { size_px: 0, ..Recipe::default() },
+            Recipe { refresh: 0, ..Recipe::default() },
+            Recipe { rate: f64::NAN, ..Recipe::default() },
+            Recipe { momentum: 1.5, ..Recipe::default() },
+            Recipe { crop: 0.5, ..Recipe::default() },
+            Recipe { photos: 0, ..Recipe::default() },
+            Recipe { scale: -1.0, ..Recipe::default() },
+            Recipe { patience: 3, ..Recipe::default() },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}
