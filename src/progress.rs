@@ -1,10 +1,17 @@
-//! Progress bars on standard error, if that is a terminal.
+//! Progress on standard error: bars on a terminal, lines now and then elsewhere.
 
-use std::time::Duration;
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_indexer::Progress;
+use ocelli_service::role;
 use parking_lot::Mutex;
+
+use crate::output::thousands;
+
+/// Time between two lines.
+const EVERY: Duration = Duration::from_secs(10);
 
 /// Draws a bar, or a spinner if the total is unknown, for one stage after another.
 #[derive(Default)]
@@ -47,4 +54,40 @@ fn new_bar(progress: Progress) -> ProgressBar {
     bar.set_message(progress.stage);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Shows the stages of a job, one after the other.
+pub struct JobProgress {
+    bars: Option<Bars>,
+    told: Mutex<Option<(&'static str, Instant)>>,
+}
+
+impl JobProgress {
+    /// Chooses how progress is shown on standard error.
+    pub fn new() -> Self {
+        let bars = stderr().is_terminal().then(Bars::default);
+        JobProgress { bars, told: Mutex::new(None) }
+    }
+
+    /// Takes a report.
+    pub fn report(&self, progress: Progress) {
+        if let Some(bars) = &self.bars {
+            bars.report(progress);
+            return;
+        }
+        let Progress { stage, done, total } = progress;
+        let mut told = self.told.lock();
+        let is_new = told.is_none_or(|(last, _)| last != stage);
+        if !is_new && told.is_some_and(|(_, at)| at.elapsed() < EVERY) {
+            return;
+        }
+        *told = Some((stage, Instant::now()));
+        match (is_new, total) {
+            (true, 0) => role::note(stage),
+            (true, total) => role::note(&format!("{stage}: {}", thousands(total))),
+            (false, total) => {
+                role::note(&format!("{stage}: {} of {}", thousands(done), thousands(total)));
+            }
+        }
+    }
 }

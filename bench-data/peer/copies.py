@@ -15,6 +15,9 @@ of 64 bits, and SSCD, where its package can be had.
 Columns with a b: the best reference of each query comes before all that are not, since a copy is a
 copy of one photo.
 
+The folder of all photos goes through `ocelli dedup`, too: what its groups of duplicates and its
+clusters are worth.
+
 The first table says what the verdicts of `agree` are worth by themselves: on each copy and
 its original, and on each pair of photos of the same thing.
 """
@@ -245,6 +248,61 @@ def verdicts(photos, agree):
     return float(copies.mean()), float(others.mean()), means
 
 
+class Groups:
+    """What a partition of the photos into groups is worth beside the true one: an original and its
+    copies. Pair F1; B³, which weighs each photo alike (Bagga and Baldwin, *Entity-Based
+    Cross-Document Coreferencing Using the Vector Space Model*, 1998)."""
+
+    def __init__(self, found, true):
+        sizes, true_sizes = collections.Counter(found), collections.Counter(true)
+        both = collections.Counter(zip(found, true))
+        n = len(found)
+
+        def pairs(counts):
+            return sum(count * (count - 1) // 2 for count in counts.values())
+
+        self.pair_precision = pairs(both) / max(pairs(sizes), 1)
+        self.pair_recall = pairs(both) / max(pairs(true_sizes), 1)
+        self.pair_f1 = 2 * pairs(both) / max(pairs(sizes) + pairs(true_sizes), 1)
+        self.b3_precision = sum(c * c / sizes[f] for (f, _), c in both.items()) / n
+        self.b3_recall = sum(c * c / true_sizes[t] for (_, t), c in both.items()) / n
+        total = self.b3_precision + self.b3_recall
+        self.b3 = 2 * self.b3_precision * self.b3_recall / total
+        self.largest_share = max(sizes.values()) / n
+
+    def told(self, name):
+        say(
+            f"{name:28}{self.pair_precision:8.3f}{self.pair_recall:8.3f}{self.pair_f1:8.3f}"
+            f"{self.b3_precision:8.3f}{self.b3_recall:8.3f}{self.b3:8.3f}"
+            f"{100 * self.largest_share:8.2f} %"
+        )
+
+
+def clustered(photos, ocelli, out):
+    """`ocelli dedup` of the folder of photos as it is: duplicates with the row that they are
+    duplicates of, and clusters, which have other shots, too."""
+    run(ocelli, "dedup", photos.folder, "--form", "csv", "--out", out)
+    originals = {copy["copy"]: copy["original"] for copy in photos.copies}
+    names = photos.queries + photos.references
+    true = [originals.get(name, name) for name in names]
+    duplicate_of, cluster_of = {}, {}
+    with (out / "clusters.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    keys = {row["id"]: Path(row["key"]).stem for row in rows}
+    for row in rows:
+        name = keys[row["id"]]
+        cluster_of[name] = int(row["cluster"])
+        duplicate_of[name] = keys.get(row["duplicate_of"], name)
+    say()
+    say(f"{'of all photos':28}" + "".join(
+        f"{column:>8}" for column in ("pair P", "pair R", "F1", "B³ P", "B³ R", "B³", "largest")))
+    found = {}
+    for what, groups in (("duplicates", duplicate_of), ("clusters", cluster_of)):
+        found[what] = Groups([groups.get(name, name) for name in names], true)
+        found[what].told(what)
+    return found
+
+
 def table(photos, measured):
     """The table of all, and recall at 99 % by kind and strength."""
     say(f"{'':22}{'µAP':>8}{'R@P90':>8}{'R@P99':>8}{'b P90':>8}{'b P99':>8}" + "".join(
@@ -300,6 +358,7 @@ def main():
     parser.add_argument("--hashes", type=Path, required=True)
     parser.add_argument("--originals", type=int, default=1100)
     parser.add_argument("--only-verdicts", action="store_true")
+    parser.add_argument("--result", type=Path, help="a file that gets the last line, too")
     args = parser.parse_args()
     photos = made(args)
     say(f"{len(photos.queries)} copies; {len(photos.references)} references")
@@ -341,7 +400,12 @@ def main():
     table(photos, measured)
     ours = measured["agreement (ocelli)"]
     peers = [m for name, m in measured.items() if "ocelli" not in name and "SSCD" not in name]
+    folder = args.out / f"set-{args.originals}.dedup"
+    groups = clustered(photos, args.ocelli, folder)
     result |= {
+        "pair_f1": groups["duplicates"].pair_f1,
+        "b3": groups["duplicates"].b3,
+        "largest_cluster_share": groups["clusters"].largest_share,
         "uap": ours.uap,
         "recall_at_p90": ours.recall(0.9),
         "recall_at_p99": ours.recall(0.99),
@@ -349,6 +413,8 @@ def main():
         "best_peer_recall_at_p99": max(peer.recall(0.99) for peer in peers),
         "best_peer_best_recall_at_p99": max(peer.best.recall(0.99) for peer in peers),
     }
+    if args.result:
+        args.result.write_text(json.dumps(result))
     print(json.dumps(result))
 
 

@@ -123,11 +123,7 @@ pub fn views(
     }
     // With the crop first, what is cut out takes the image's place.
     let cut = match bbox {
-        Some(bbox) if options.crop_first != CropFirst::No => {
-            let stored = decoded.pixels.dimensions();
-            let c = bbox.scaled(stored, 1.0, stored)?;
-            Some(image::imageops::crop_imm(&decoded.pixels, c.x, c.y, c.width, c.height).to_image())
-        }
+        Some(bbox) if options.crop_first != CropFirst::No => Some(decoded.part(bbox)?.pixels),
         _ => None,
     };
     let bbox = if cut.is_some() { None } else { bbox };

@@ -161,12 +161,12 @@ impl Worker<'_> {
         };
         let turned = rotate.map(|turn| turn.replace_exif(&mut decoded, &self.view_options));
         let options = turned.as_ref().unwrap_or(&self.view_options);
-        let record = timed(&mut times.hash, || record_of(&decoded, self.pixel_hashes));
+        let record = timed(&mut times.hash, || record_of(&decoded, bbox, self.pixel_hashes));
         let made = timed(&mut times.resize, || {
             views(&decoded, bbox, &options.sizes, options, &mut self.resizer)
         });
         let views = made.map_err(|e| e.to_string())?;
-        Ok(SeenImage { attributes, record: record.map_err(|e| e.to_string())?, views })
+        Ok(SeenImage { attributes, record: record?, views })
     }
 
     /// Keeps a preview of a photo. Whoever lacks it decodes the photo again.
@@ -188,20 +188,32 @@ impl Worker<'_> {
     }
 }
 
-/// The attributes that a photo shows and says of itself, as a record of columns.
-fn record_of(photo: &Decoded, pixel_hashes: bool) -> ocelli_index::Result<Vec<u8>> {
+/// The attributes that a photo, or the part `bbox` of it, shows and says of itself, as a record of
+/// columns.
+///
+/// # Errors
+/// A box that is no rectangle or lies outside; a record that cannot be.
+fn record_of(
+    photo: &Decoded,
+    bbox: Option<&PixelBox>,
+    pixel_hashes: bool,
+) -> std::result::Result<Vec<u8>, String> {
     let mut fields = record::Fields::new();
+    if let Some(bbox) = bbox {
+        fields.insert(names::PIXEL_BOX.to_owned(), Value::Text(bbox.to_string()));
+    }
     if let Some(captured) = photo.captured {
         fields.insert(names::CAPTURED_MS.to_owned(), Value::Int(captured.ms));
         let zone = captured.zone().map(|zone| (names::CAPTURED_ZONE.to_owned(), Value::Text(zone)));
         fields.extend(zone);
     }
     if pixel_hashes {
-        let Fingerprint { pixels_sha256, phash } = Fingerprint::of(photo);
+        let part = bbox.map(|bbox| photo.part(bbox)).transpose().map_err(|e| e.to_string())?;
+        let Fingerprint { pixels_sha256, phash } = Fingerprint::of(part.as_ref().unwrap_or(photo));
         fields.insert(names::PIXELS_SHA256.to_owned(), Value::Bytes32(pixels_sha256));
         fields.insert(names::PHASH.to_owned(), Value::Bytes8(phash));
     }
-    record::encode(&fields)
+    record::encode(&fields).map_err(|e| e.to_string())
 }
 
 /// Splits what the network says: no descriptor for this image, or no network any more.

@@ -27,7 +27,10 @@ pub mod names {
     pub const MODIFIED_MS: &str = "modified_ms";
     /// Perceptual hash of 64 bits.
     pub const PHASH: &str = "phash";
-    /// SHA-256 of the decoded pixels.
+    /// The part of the image that was encoded, `[x0, y0, x1, y1]` in stored pixels; null where it is
+    /// the whole.
+    pub const PIXEL_BOX: &str = "pixel_box";
+    /// SHA-256 of the decoded pixels; of a part, of its own.
     pub const PIXELS_SHA256: &str = "pixels_sha256";
     /// SHA-256 of the image file.
     pub const SHA256: &str = "sha256";

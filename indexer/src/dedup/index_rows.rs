@@ -29,13 +29,14 @@ impl Places for NoPlaces {
 }
 
 /// Facts that each row may have, in the order in which `row_facts` takes them.
-const FACTS: [&str; 6] = [
+const FACTS: [&str; 7] = [
     names::BYTES,
     names::WIDTH,
     names::HEIGHT,
     names::MODIFIED_MS,
     names::CAPTURED_MS,
     names::SHA256,
+    names::PIXEL_BOX,
 ];
 
 /// The rows of a join.
@@ -74,9 +75,21 @@ impl<'a> IndexRows<'a> {
             Some(Value::Bytes32(hash)) => Some(hash),
             _ => None,
         };
+        let is_part = next().is_some();
         let columns = values.collect();
-        let id = all.id(row)?;
-        Ok(Facts { id, key, path, bytes, width, height, modified_ms, captured_ms, sha256, columns })
+        Ok(Facts {
+            id: all.id(row)?,
+            key,
+            path,
+            bytes,
+            width,
+            height,
+            modified_ms,
+            captured_ms,
+            sha256,
+            is_part,
+            columns,
+        })
     }
 
     /// The row that `find` finds in an index; with two of them in the one that `old` says, or else

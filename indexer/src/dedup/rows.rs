@@ -30,6 +30,8 @@ pub struct Facts {
     pub captured_ms: Option<i64>,
     /// SHA-256 of the file when it was encoded.
     pub sha256: Option<[u8; 32]>,
+    /// Whether the row is a part of the photo, and not the whole.
+    pub is_part: bool,
     /// Values of the columns that were asked for, in that order.
     pub columns: Vec<Option<Value>>,
 }

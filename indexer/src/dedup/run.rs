@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{IndexDir, PlanFile, TaskRecord};
+use ocelli_index::{IndexDir, PlanFile};
 use ocelli_pictures::Previews;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -299,26 +299,12 @@ pub fn plan(options: &Options, out: &Path, progress: ProgressFn<'_>) -> Result<P
     job.with_opinion(|opinion| pairs::plan(&join, opinion, out, progress))
 }
 
-/// Does one task of the plan in `path` with some threads and memory ([`pairs::task`]).
-///
-/// # Errors
-/// Those of [`pairs::task`].
-pub fn task(
-    path: &Path,
-    task: u32,
-    memory: (usize, Option<usize>),
-    progress: ProgressFn<'_>,
-) -> Result<TaskRecord> {
-    let job = Job::of_plan(path)?;
-    job.with_opinion(|opinion| pairs::task(path, task, memory, opinion, progress))
-}
-
-/// Writes the files of the plan in `path`, whose tasks have all ended.
+/// Looks at the pairs of the plan in `path`, whose tasks have all ended, and writes its files.
 ///
 /// # Errors
 /// Tasks that have not ended; files that have changed; a full disk.
 pub fn commit(path: &Path, progress: ProgressFn<'_>) -> Result<DedupReport> {
     let job = Job::of_plan(path)?;
     let resolve = |found: Found<'_>| job.resolve(found, progress);
-    job.with_opinion(|opinion| pairs::commit(path, opinion, &resolve))
+    job.with_opinion(|opinion| pairs::commit(path, opinion, &resolve, progress))
 }

@@ -75,7 +75,7 @@ fn train(plan: &Path, threads: usize) -> Result<()> {
 }
 
 fn model(plan: &Path) -> Result<ModelCommitReport> {
-    commit(plan, None).map(|report| match report {
+    commit(plan, None, &silent).map(|report| match report {
         Commit::Model(report) => report,
         other => panic!("{other:?}"),
     })

@@ -4,10 +4,11 @@ use std::io;
 
 use image::RgbImage;
 use image::error::ImageError as CrateError;
+use image::imageops::crop_imm;
 use image::metadata::Orientation;
 
 use super::captured::Captured;
-use crate::geometry::PixelBox;
+use crate::geometry::{BoxError, PixelBox};
 use crate::image_error::ImageError;
 use crate::limits::{DECODED_BYTES_PER_PIXEL, MAX_SIDE_PX};
 
@@ -42,6 +43,17 @@ impl Decoded {
         let (ax, ay) = stored(upright.x0, upright.y0);
         let (bx, by) = stored(upright.x1, upright.y1);
         PixelBox { x0: ax.min(bx), y0: ay.min(by), x1: ax.max(bx), y1: ay.max(by) }
+    }
+
+    /// The part in a box of stored pixels, which takes memory of its own.
+    ///
+    /// # Errors
+    /// A box that is no rectangle or lies outside.
+    pub fn part(&self, bbox: &PixelBox) -> Result<Self, BoxError> {
+        let stored = self.pixels.dimensions();
+        let c = bbox.scaled(stored, 1.0, stored)?;
+        let pixels = crop_imm(&self.pixels, c.x, c.y, c.width, c.height).to_image();
+        Ok(Self { pixels, orientation: self.orientation, captured: self.captured })
     }
 }
 

@@ -10,7 +10,9 @@ use ocelli_indexer::dedup::Label;
 use ocelli_indexer::dedup::clusters::Linkage;
 use ocelli_indexer::dedup::keeper::{Policy, Rule};
 use ocelli_indexer::dedup::output::TableForm;
-use ocelli_indexer::dedup::pairs::{DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions};
+use ocelli_indexer::dedup::pairs::{
+    DEFAULT_LOOKS, DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions,
+};
 use ocelli_indexer::dedup::report::ReportOptions;
 use ocelli_indexer::dedup::run::{After, Options, PhotosAt};
 use ocelli_indexer::dedup::threshold::{Calibrated, DEFAULT_PRECISION};
@@ -80,6 +82,9 @@ pub struct DedupArgs {
     /// shots
     #[arg(long)]
     pub no_look: bool,
+    /// Photos are compared with so many of their nearest ones
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LOOKS, conflicts_with = "no_look")]
+    pub looks: usize,
     /// Lists that the rows of a list are compared with
     #[arg(long, value_name = "N", default_value_t = DEFAULT_NPROBE)]
     pub nprobe: usize,
@@ -215,6 +220,7 @@ impl DedupArgs {
             vectors,
             nprobe: self.nprobe,
             phash_bits: self.phash_bits,
+            looks: self.looks,
             tasks: self.tasks.unwrap_or(0),
             threads: self.threads,
             memory_budget_bytes: self.memory.bytes(),

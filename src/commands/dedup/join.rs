@@ -11,7 +11,7 @@ use ocelli_indexer::dedup::run::{dedup, is_index, previews_folder, remove_previe
 use super::args::DedupArgs;
 use crate::commands::jobs::index::{EncoderArgs, bring_up_to_date};
 use crate::output::{OutputArgs, counted, print, thousands};
-use crate::progress::Bars;
+use crate::progress::JobProgress;
 
 /// The folder below `--out` that has the collection of photos.
 const COLLECTION: &str = "collection";
@@ -59,9 +59,9 @@ pub fn run(args: RunArgs) -> Result<()> {
     };
     let mut options = args.dedup.options(&index)?;
     options.after.previews = previews.clone();
-    let bars = Bars::default();
-    let report = dedup(&options, &|p| bars.report(p))?;
-    drop(bars);
+    let told = JobProgress::new();
+    let report = dedup(&options, &|p| told.report(p))?;
+    drop(told);
     if let Some(folder) = previews {
         remove_previews(&folder);
     }
@@ -76,6 +76,10 @@ pub fn text(r: &DedupReport) -> String {
         labels.map(|(label, pairs)| format!("{} {}", thousands(*pairs), label.name())).collect();
     let labels = if labels.is_empty() { String::new() } else { format!(": {}", labels.join(", ")) };
     let equal = join.groups.same_file + join.groups.same_pixels + join.groups.same_code;
+    let looked = match join.looks {
+        Some(_) => format!(", {} looked at", thousands(join.looked_at)),
+        None => String::new(),
+    };
     let mut lines = vec![
         format!(
             "{}: {} of {}{labels}, in {:.1} s",
@@ -90,7 +94,7 @@ pub fn text(r: &DedupReport) -> String {
             counted(r.compared, "pair"),
             thousands(join.candidates),
             join.scored_by.name()
-        ),
+        ) + &looked,
         format!(
             "{}, the largest of {}; {} of {} may go, {} bytes of {}",
             counted(found.clusters.clusters, "cluster"),

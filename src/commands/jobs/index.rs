@@ -10,8 +10,8 @@ use ocelli_indexer::collection::{UpdateOptions, UpdateReport, update};
 
 use super::child;
 use super::pack::Chosen;
-use super::progress::JobProgress;
 use crate::output::{OutputArgs, counted, print, thousands};
+use crate::progress::JobProgress;
 
 const INDEX_EXAMPLE: &str = "\
 A folder of photos becomes an index; then photos like one of them:

@@ -4,5 +4,4 @@ pub mod child;
 pub mod find;
 pub mod index;
 pub mod pack;
-pub mod progress;
 pub mod up;

@@ -13,6 +13,7 @@ use super::recall::{GateArgs, gate_text};
 use super::task::encoder;
 use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print, thousands};
+use crate::progress::JobProgress;
 
 const COMMIT_EXAMPLE: &str = "\
 When all tasks of a plan have ended, whatever its kind is:
@@ -48,7 +49,10 @@ pub fn run(args: CommitArgs) -> Result<()> {
     let _limit = keep_to(args.memory.bytes(), 0, "the commit")?;
     let gate = args.gate.gate(&parts, args.memory.bytes())?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
-    let report = commit(&args.plan, judge.as_ref().map(|judge| judge as Gate<'_>))?;
+    let told = JobProgress::new();
+    let judge = judge.as_ref().map(|judge| judge as Gate<'_>);
+    let report = commit(&args.plan, judge, &|p| told.report(p))?;
+    drop(told);
     let measured = gate.as_ref().and_then(RecallGate::measured);
     print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))
 }

@@ -12,7 +12,7 @@ use crate::commands::bytes;
 use crate::commands::recipe::learn_opq;
 use crate::output::{Format, OutputArgs, build_stages, counted, print, thousands};
 use crate::pass_through::{self, PassThroughArgs};
-use crate::progress::Bars;
+use crate::progress::JobProgress;
 
 const TASK_EXAMPLE: &str = "\
 Task 3 of a plan, whatever its kind is:
@@ -67,9 +67,9 @@ pub fn do_task(
         }
         return encoder("encode", words, format);
     }
-    let bars = Bars::default();
-    let report = run_task(plan, task, options, &learn_opq, &|p| bars.report(p))?;
-    drop(bars);
+    let told = JobProgress::new();
+    let report = run_task(plan, task, options, &learn_opq, &|p| told.report(p))?;
+    drop(told);
     print(format, &report, text)
 }
 

@@ -82,6 +82,19 @@ fn inputs_agree() {
     assert_eq!((listed.id(0).unwrap(), listed.id(1).unwrap()), (Some(9), Some(4)));
     assert_eq!(listed.read(0..1).unwrap(), rows["02.png"]);
     assert_ne!(listed.read(1..2).unwrap(), rows["02.png"]);
+    // The hashes are those of the part.
+    let photo = image::open(folder.join("photos/02.png")).unwrap().to_rgb8();
+    let part = image::imageops::crop_imm(&photo, 9, 9, 21, 21).to_image();
+    part.save(folder.join("part.png")).unwrap();
+    let bytes = fs::read(folder.join("part.png")).unwrap();
+    let hashes = Fingerprint::of(&ocelli_pictures::decode(&bytes, 1 << 30).unwrap());
+    let [whole, of_part] =
+        [0, 1].map(|image| record::decode(&listed.record(image).unwrap()).unwrap());
+    assert_eq!(whole[names::SHA256], of_part[names::SHA256]);
+    assert!(!whole.contains_key(names::PIXEL_BOX));
+    assert_eq!(of_part[names::PIXEL_BOX], Value::Text("[9, 9, 30, 30]".to_owned()));
+    assert_eq!(of_part[names::PIXELS_SHA256], Value::Bytes32(hashes.pixels_sha256));
+    assert_eq!(of_part[names::PHASH], Value::Bytes8(hashes.phash));
 }
 
 /// A photo that a list turns gives what the turned pixels give, whether EXIF is applied or not.

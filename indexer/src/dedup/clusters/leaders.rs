@@ -25,7 +25,8 @@ impl Run<'_> {
                 copies.join(unit, link.earlier, link.scored);
                 return Ok(());
             }
-            let firsts = unlinked(linked().map(|link| copies.first(link.earlier)), links);
+            // The pair may have an edge, and not have been looked at.
+            let firsts = unlinked(linked().map(|link| copies.first(link.earlier)), &[]);
             if let Some((first, scored)) = run.first_within(unit, &firsts, is_copy)? {
                 copies.join(unit, first, scored);
             }

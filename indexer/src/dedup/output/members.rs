@@ -40,6 +40,8 @@ pub struct FileCounts {
     pub symlinks: u64,
     /// Duplicates that are another name of a file that stays, or of one that is listed.
     pub another_name: u64,
+    /// Duplicates that are a part of their photo.
+    pub parts: u64,
 }
 
 impl FileCounts {
@@ -53,6 +55,7 @@ impl FileCounts {
             Fate::NoHash => &mut self.no_hash,
             Fate::Symlink => &mut self.symlinks,
             Fate::AnotherName => &mut self.another_name,
+            Fate::Part => &mut self.parts,
         } += 1;
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Fate {
     Symlink,
     /// Another name of a file that stays, or that is listed already under this name.
     AnotherName,
+    /// The row is a part of its photo: the file has more than the duplicate.
+    Part,
 }
 
 /// The files of one cluster.
@@ -54,6 +56,9 @@ impl Files {
             return Fate::AnotherName;
         }
         let Ok(stays) = look(kept) else { return Fate::KeptUnfit };
+        if facts.is_part {
+            return Fate::Part;
+        }
         if facts.sha256.is_none() || kept.sha256.is_none() {
             return Fate::NoHash;
         }

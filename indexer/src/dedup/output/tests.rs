@@ -178,7 +178,9 @@ fn freed_bytes_are_right() {
     fs::write(root.join("c0"), "other").unwrap();
     facts.push(Facts { sha256: None, ..file(&root, 11, "c1", 10) });
     facts.push(row(12, "c2"));
-    let edges: Vec<Edge> = (1..13).map(|i| edge(0, i, 0.95, Label::Copy)).collect();
+    // A part of a photo, which has more than the duplicate.
+    facts.push(Facts { is_part: true, ..file(&root, 13, "c3", 10) });
+    let edges: Vec<Edge> = (1..14).map(|i| edge(0, i, 0.95, Label::Copy)).collect();
     let table = Table { facts, ..Table::default() };
     let found = run(&edges, &table, &options(out.path())).unwrap();
     let expected = FileCounts {
@@ -191,6 +193,7 @@ fn freed_bytes_are_right() {
         no_hash: 1,
         symlinks: 1,
         another_name: 3,
+        parts: 1,
     };
     assert_eq!(found.files, expected);
     let listed = lines(out.path(), "remove_files.jsonl");
@@ -200,7 +203,7 @@ fn freed_bytes_are_right() {
     assert_eq!(listed[0]["kept"], path("a0"));
     assert_eq!(listed[0]["kept_sha256"], "00".repeat(32));
     assert_eq!((&listed[0]["sha256"], &listed[0]["bytes"]), (&json!("01".repeat(32)), &json!(100)));
-    assert_eq!(text(out.path(), "remove_ids.txt").lines().count(), 12);
+    assert_eq!(text(out.path(), "remove_ids.txt").lines().count(), 13);
     // The file that stays has changed: nothing is listed.
     fs::write(root.join("a0"), "changed").unwrap();
     let found = run(&edges, &table, &options(out.path())).unwrap();

@@ -37,7 +37,7 @@ pub(super) fn to_words(edge: &Edge) -> [u64; WORDS] {
 }
 
 /// The edge of some words; none if they are no edge's.
-fn from_words([a, b, scores, rest]: [u64; WORDS]) -> Option<Edge> {
+pub(super) fn from_words([a, b, scores, rest]: [u64; WORDS]) -> Option<Edge> {
     let agreement = f32::from_bits(scores as u32);
     let phash = rest as u8;
     if a >= b || rest >> 24 != 0 {

@@ -11,18 +11,19 @@ use super::edge_file;
 use super::groups::GroupCounts;
 use super::join::BELOW;
 use super::label::Labels;
+use super::looks::{Looker, look_at};
 use super::opinion::SecondOpinion;
 use super::options::Settings;
 use super::row_set::RowSet;
 use super::score::{RowPair, ScoreScratch, Scorer};
 use super::session::{AGAINST, INDEX, Opened, edge_files, job_of, open_rows};
 use super::vectors::VectorCounts;
-use crate::Result;
 use crate::dedup::clusters::{Scored, Similarity};
 use crate::dedup::edge::{Edge, Label, RowNumber, ScoredBy};
 use crate::dedup::resolve::Resolved;
 use crate::dedup::rows::Edges;
 use crate::threads::pool;
+use crate::{ProgressFn, Result};
 
 /// Every parameter and count of a join that its pairs depend on, and no other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,12 +63,17 @@ pub struct JoinSummary {
     /// The second opinion, if one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opinion: Option<String>,
+    /// Nearest pairs of a row that it looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks: Option<usize>,
     /// Rows of the files of vectors.
     pub vectors: VectorCounts,
     /// Rows that are equal to others.
     pub groups: GroupCounts,
     /// Pairs that were scored again.
     pub candidates: u64,
+    /// Pairs that were looked at; beside them those that clusters asked for.
+    pub looked_at: u64,
 }
 
 impl JoinSummary {
@@ -88,9 +94,11 @@ impl JoinSummary {
             margin_pairs: settings.margin_pairs,
             phash_bits: settings.phash_bits,
             opinion: settings.opinion.clone(),
+            looks: settings.opinion.as_ref().map(|_| settings.looks),
             vectors: settings.vectors,
             groups: settings.groups,
             candidates: 0,
+            looked_at: 0,
         })
     }
 }
@@ -150,7 +158,8 @@ pub(super) fn committed(file: &PlanFile) -> Result<Option<(JoinSummary, Resolved
     let settings: Settings = job.settings.read()?;
     let mut expected = JoinSummary::of(job, &settings, &open_rows(file)?)?;
     // The plan does not say how many there were.
-    expected.candidates = join.get("candidates").and_then(Value::as_u64).unwrap_or(0);
+    let count = |name: &str| join.get(name).and_then(Value::as_u64).unwrap_or(0);
+    (expected.candidates, expected.looked_at) = (count("candidates"), count("looked_at"));
     // Numbers are read as those of the file were.
     let text = serde_json::to_string(&expected).unwrap_or_default();
     let is_of_plan = serde_json::from_str::<Value>(&text).is_ok_and(|expected| expected == join);
@@ -168,6 +177,8 @@ pub(super) fn edge_score(metric: Metric) -> fn(f32) -> f32 {
 /// The edges of a plan, which are read again and again.
 struct PlanEdges {
     files: Vec<PathBuf>,
+    /// The file of those that were looked at.
+    looks: Option<PathBuf>,
     score: fn(f32) -> f32,
     threshold: f32,
 }
@@ -179,8 +190,14 @@ impl PlanEdges {
         take: &mut dyn FnMut(&Edge) -> Result<()>,
     ) -> Result<()> {
         let mut edges = edge_file::Edges::open(&self.files)?;
+        let mut looks = edge_file::Edges::open(self.looks.as_slice())?;
+        let mut look = looks.next_edge()?;
         while let Some(mut edge) = edges.next_edge()? {
             edge.score = (self.score)(edge.score);
+            if let Some(looked) = look.filter(|look| (look.a, look.b) == (edge.a, edge.b)) {
+                (edge.label, edge.agreement) = (looked.label, looked.agreement);
+                look = looks.next_edge()?;
+            }
             if is_wanted(&edge) {
                 take(&edge)?;
             }
@@ -190,7 +207,7 @@ impl PlanEdges {
 
     /// Those that miss the threshold by least, of all tasks, in ascending order of their rows, with
     /// their labels.
-    fn below(&self, labels: &Labels<'_>, pool: &rayon::ThreadPool) -> Result<Vec<Edge>> {
+    fn below(&self, again: &ScoredAgain<'_>) -> Result<Vec<Edge>> {
         let mut below = Vec::new();
         self.each_of(|edge| !edge.counts(self.threshold), &mut |edge| {
             below.push(*edge);
@@ -202,7 +219,7 @@ impl PlanEdges {
         below.sort_unstable_by_key(|edge| (edge.a, edge.b));
         let scored: Vec<(RowPair, f32, ScoredBy)> =
             below.iter().map(|edge| ((edge.a, edge.b), edge.score, edge.scored_by)).collect();
-        pool.install(|| labels.edges(&scored))
+        again.labelled(&scored)
     }
 }
 
@@ -220,9 +237,21 @@ struct ScoredAgain<'a> {
     pool: &'a rayon::ThreadPool,
     scorer: &'a Scorer<'a>,
     labels: &'a Labels<'a>,
+    looker: Option<&'a Looker<'a>>,
     score: fn(f32) -> f32,
     /// Least score of a pair that is near.
     least: f32,
+}
+
+impl ScoredAgain<'_> {
+    /// The edges of pairs, which are looked at.
+    fn labelled(&self, scored: &[(RowPair, f32, ScoredBy)]) -> Result<Vec<Edge>> {
+        let mut edges = self.labels.edges(scored)?;
+        if let Some(looker) = self.looker {
+            self.pool.install(|| looker.look(&mut edges))?;
+        }
+        Ok(edges)
+    }
 }
 
 impl Similarity for ScoredAgain<'_> {
@@ -237,7 +266,7 @@ impl Similarity for ScoredAgain<'_> {
         // What is not near enough is not looked at.
         let is_near = |&(_, score, _): &(RowPair, f32, ScoredBy)| (self.score)(score) >= self.least;
         let (near, far): (Vec<_>, Vec<_>) = scored.into_iter().partition(is_near);
-        let mut edges = self.pool.install(|| self.labels.edges(&near))?;
+        let mut edges = self.labelled(&near)?;
         edges.extend(far.iter().map(|&((a, b), score, scored_by)| Edge {
             a,
             b,
@@ -264,7 +293,8 @@ pub(super) fn remove_marks(file: &PlanFile) {
     }
 }
 
-/// Hands the edges of the plan in `path` on to `resolve`, and removes what its tasks have left.
+/// Looks at the nearest pairs of the plan in `path`, hands its edges on to `resolve`, and removes
+/// what its tasks have left.
 ///
 /// # Errors
 /// Tasks that have not ended; files that have changed; those of `resolve`.
@@ -273,12 +303,13 @@ pub(super) fn finish(
     file: PlanFile,
     (threads, budget_bytes): (usize, usize),
     opinion: Option<&dyn SecondOpinion>,
-    resolve: ResolveFn<'_>,
+    (resolve, progress): (ResolveFn<'_>, ProgressFn<'_>),
 ) -> Result<DedupReport> {
     let start = Instant::now();
     let (files, sums) = edge_files(path, &file)?;
     let opened = Opened::new(file, 1, budget_bytes)?;
-    let (scorer, labels) = (opened.scorer(), opened.labels(opinion)?);
+    let (scorer, labels) = (opened.scorer(), opened.labels()?);
+    let looker = opened.looker(opinion)?;
     let mut join = JoinSummary::of(&opened.job, &opened.settings, &opened.rows)?;
     join.candidates = sums.candidates;
     let metric = opened.rows.model().metric();
@@ -286,11 +317,18 @@ pub(super) fn finish(
     let all = opened.work.folder().join(ALL_PAIRS);
     let files = edge_file::merged(files, &all, opened.sort_memory())?;
     let threshold = score(Settings::number(&opened.settings.threshold)?);
-    let edges = PlanEdges { files, score, threshold };
+    let mut edges = PlanEdges { files, looks: None, score, threshold };
     let pool = &pool(threads)?;
-    let least = threshold;
-    let below = edges.below(&labels, pool)?;
-    let mut similarity = ScoredAgain { pool, scorer: &scorer, labels: &labels, score, least };
+    if let Some(looker) = &looker {
+        let place = (opened.work.folder(), opened.sort_memory());
+        let (looks, count) =
+            look_at(&edges, looker, opened.settings.looks, place, (pool, progress))?;
+        (edges.looks, join.looked_at) = (Some(looks), count);
+    }
+    let (looker, least) = (looker.as_ref(), threshold);
+    let mut similarity =
+        ScoredAgain { pool, scorer: &scorer, labels: &labels, looker, score, least };
+    let below = edges.below(&similarity)?;
     let resolved = resolve(Found {
         rows: &opened.rows,
         edges: &edges,

@@ -1,10 +1,11 @@
 //! Rows that are equal: one of them stands for all, and the others hang on it.
 //!
-//! Rows are equal if their files are, by the attribute `sha256`; or else their decoded pixels, by
-//! `pixels_sha256`; or else, where many have one code, what their scores are computed from: the
-//! stored vector, the finer code, the code. The first row of a group, an old one where there is
-//! one, stands for it: the others are not compared with any row, and an edge leads from each to the
-//! first. So a hundred thousand blank pages cost what as many different pages cost.
+//! Rows are equal if their files are, by the attribute `sha256`, and they are the same part of
+//! them; or else if their decoded pixels are, by `pixels_sha256`; or else, where many have one
+//! code, if what their scores are computed from is: the stored vector, the finer code, the code.
+//! The first row of a group, an old one where there is one, stands for it: the others are not
+//! compared with any row, and an edge leads from each to the first. So a hundred thousand blank
+//! pages cost what as many different pages cost.
 //!
 //! Hashes are sorted, in files where memory has a limit. Rows that are left out take a bit each.
 
@@ -109,21 +110,32 @@ impl<'a> Grouping<'a> {
         for (shard, of_shard) in (0u32..).zip(self.rows().all().shards()) {
             let Some(columns) = of_shard.columns() else { continue };
             let Some(number) = columns.column(column) else { continue };
+            // Parts of one photo have the hash of its file.
+            let boxes = match label {
+                Label::SameFile => columns.column(names::PIXEL_BOX),
+                _ => None,
+            };
+            let corrupt =
+                |what| ocelli_index::Error::corrupt(of_shard.path(), format!("attributes: {what}"));
             let mut slot = 0;
             for block in 0..columns.blocks() {
                 let values = columns.block(of_shard.file(), block, number)?;
+                let boxes = boxes.map(|boxes| columns.block(of_shard.file(), block, boxes));
+                let boxes = boxes.transpose()?;
                 for i in 0..columns.block_rows(block) {
                     let ordinal = of_shard.ordinal(slot)?;
                     slot += 1;
                     let row = Row { shard, ordinal };
-                    let value = values.value(i).map_err(|what| {
-                        let path = of_shard.path();
-                        ocelli_index::Error::corrupt(path, format!("attributes: {what}"))
-                    })?;
+                    let value = values.value(i).map_err(corrupt)?;
                     let Some(Value::Bytes32(hash)) = value.map(|v| v.to_value()) else { continue };
                     if !self.is_left_out(row) {
                         let [first, second] = first_words(&hash);
-                        sorter.push([first, second, self.sorted_number(row)])?;
+                        let part = boxes.as_ref().map_or(Ok(None), |b| b.value(i));
+                        let part = match part.map_err(corrupt)?.map(|v| v.to_value()) {
+                            Some(Value::Text(part)) => xxh3_64(part.as_bytes()),
+                            _ => 0,
+                        };
+                        sorter.push([first ^ part, second, self.sorted_number(row)])?;
                     }
                 }
             }

@@ -1,9 +1,9 @@
-//! Labels of pairs that are near by their vectors: copies, or the same scene in another shot.
+//! Labels of pairs that are near by their vectors, by their perceptual hashes: copies, or the same
+//! scene in another shot.
 
 use ocelli_index::attributes::names;
 use ocelli_index::{Column, ColumnType, Row, Value};
 
-use super::opinion::{Look, Question, SecondOpinion, Side};
 use super::row_set::RowSet;
 use super::score::RowPair;
 use crate::Result;
@@ -19,11 +19,8 @@ pub(super) struct Labels<'a> {
     rows: &'a RowSet,
     /// The column of perceptual hashes, if the index has it.
     phash: Option<Column>,
-    /// The columns of sizes of files, of times of change, and of hashes, if the index has them.
-    file: [Option<Column>; 3],
     /// Most bits in which copies differ.
     most_bits: u8,
-    opinion: Option<&'a dyn SecondOpinion>,
 }
 
 /// The bits of a hash; none of one that says nothing.
@@ -36,22 +33,16 @@ fn telling(value: Option<Value>) -> Option<u64> {
 impl<'a> Labels<'a> {
     /// # Errors
     /// Shards that disagree about columns.
-    pub(super) fn new(
-        rows: &'a RowSet,
-        most_bits: u8,
-        opinion: Option<&'a dyn SecondOpinion>,
-    ) -> Result<Self> {
+    pub(super) fn new(rows: &'a RowSet, most_bits: u8) -> Result<Self> {
         let schema = rows.all().schema()?;
         let phash = schema.find(names::PHASH).filter(|column| column.ty == ColumnType::Bytes8);
-        let file = [names::BYTES, names::MODIFIED_MS, names::SHA256]
-            .map(|name| schema.find(name).cloned());
-        Ok(Self { rows, phash: phash.cloned(), file, most_bits, opinion })
+        Ok(Self { rows, phash: phash.cloned(), most_bits })
     }
 
-    /// The edges of scored pairs.
+    /// The edges of scored pairs, labelled by what their perceptual hashes say.
     ///
     /// # Errors
-    /// Damaged files; those of the second opinion.
+    /// Damaged files.
     pub(super) fn edges(&self, scored: &[(RowPair, f32, ScoredBy)]) -> Result<Vec<Edge>> {
         let mut rows: Vec<RowNumber> = scored.iter().flat_map(|&((a, b), ..)| [a, b]).collect();
         rows.sort_unstable();
@@ -65,11 +56,7 @@ impl<'a> Labels<'a> {
             let label = if is_copy { Label::Copy } else { Label::Near };
             Edge { a, b, score, scored_by, label, phash_distance, agreement: None }
         };
-        let mut edges: Vec<Edge> = scored.iter().map(edge).collect();
-        if let Some(opinion) = self.opinion {
-            self.ask(opinion, &mut edges)?;
-        }
-        Ok(edges)
+        Ok(scored.iter().map(edge).collect())
     }
 
     /// The hashes of rows that say something.
@@ -78,52 +65,6 @@ impl<'a> Labels<'a> {
         let rows: Vec<Row> = rows.iter().map(|&row| self.rows.row(row)).collect();
         let values = self.rows.all().values(&rows, std::slice::from_ref(column));
         values.into_iter().map(|values| Ok(telling(values?.into_iter().next().flatten()))).collect()
-    }
-
-    /// What is known of a row's file.
-    fn side(&self, row: RowNumber) -> Result<Side> {
-        let (all, place) = (self.rows.all(), self.rows.row(row));
-        let columns: Vec<Column> = self.file.iter().flatten().cloned().collect();
-        let values = all.values(&[place], &columns).pop().transpose()?.unwrap_or_default();
-        let mut values = values.into_iter();
-        let mut next =
-            |column: &Option<Column>| column.as_ref().and_then(|_| values.next()).flatten();
-        let number = |value: Option<Value>| match value {
-            Some(Value::Int(number)) => Some(number),
-            _ => None,
-        };
-        let bytes = number(next(&self.file[0])).and_then(|bytes| bytes.try_into().ok());
-        let modified_ms = number(next(&self.file[1]));
-        let sha256 = match next(&self.file[2]) {
-            Some(Value::Bytes32(hash)) => Some(hash),
-            _ => None,
-        };
-        let index = usize::from(row >= self.rows.own_count());
-        Ok(Side { row, index, key: all.key(place)?, bytes, modified_ms, sha256 })
-    }
-
-    /// Asks for a second opinion.
-    fn ask(&self, opinion: &dyn SecondOpinion, edges: &mut [Edge]) -> Result<()> {
-        let question = |edge: &Edge| {
-            let &Edge { a, b, score, phash_distance, .. } = edge;
-            Ok(Question { a: self.side(a)?, b: self.side(b)?, score, phash_distance })
-        };
-        let questions: Vec<Question> = edges.iter().map(question).collect::<Result<_>>()?;
-        for (edge, look) in edges.iter_mut().zip(opinion.agreement(&questions)?) {
-            match look {
-                Look::Unseen => {}
-                Look::Flat => edge.label = Label::Near,
-                Look::Agreement(share) => {
-                    edge.agreement = Some(share);
-                    // Either makes a copy: what is blurred or compressed beyond comparison may
-                    // still have its hash.
-                    if share >= opinion.copies_from() {
-                        edge.label = Label::Copy;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Side {
     pub modified_ms: Option<i64>,
     /// SHA-256 of the file when it was encoded, where it is known.
     pub sha256: Option<[u8; 32]>,
+    /// Whether the row is a part of the photo, and not the whole.
+    pub is_part: bool,
 }
 
 /// Two rows whose pictures are to be looked at.
@@ -28,8 +30,6 @@ pub struct Question {
     pub a: Side,
     /// The row with the larger number.
     pub b: Side,
-    /// The score of their vectors.
-    pub score: f32,
     /// Bits of 64 in which their perceptual hashes differ, where both have one that says something.
     pub phash_distance: Option<u8>,
 }

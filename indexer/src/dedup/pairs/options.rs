@@ -16,6 +16,8 @@ pub const DEFAULT_NPROBE: usize = 64;
 /// asked for. Of 400 pairs of photos and copies whose hashes differ in at most 4 bits, 99.75 %
 /// were right; of 456 in at most 8 bits 98.5 %, of 563 in at most 12 bits 94.9 % (docs/dedup.md).
 pub const DEFAULT_PHASH_BITS: u8 = 4;
+/// Nearest pairs of a row that are looked at, unless another number is asked for.
+pub const DEFAULT_LOOKS: usize = 10;
 /// Rows of a task, about, unless a number of tasks is asked for.
 const TASK_ROWS: u64 = 250_000;
 /// Most tasks that are made unasked.
@@ -39,6 +41,8 @@ pub struct DedupOptions {
     pub nprobe: usize,
     /// Most bits of 64 in which the perceptual hashes of copies differ.
     pub phash_bits: u8,
+    /// Nearest pairs of a row that a second opinion looks at, at least 1.
+    pub looks: usize,
     /// Tasks; 0: as many as suit the rows. The result does not depend on it.
     pub tasks: usize,
     /// Threads; 0: one per core. The result does not depend on it.
@@ -66,6 +70,9 @@ impl DedupOptions {
         }
         if self.phash_bits > 64 {
             return wrong(format!("phash bits: expected 0 to 64, found {}", self.phash_bits));
+        }
+        if self.looks == 0 {
+            return wrong("looks: expected at least 1, found 0".to_owned());
         }
         if self.against.is_some() && self.since.is_some() {
             return wrong(
@@ -104,6 +111,8 @@ pub(super) struct Settings {
     /// Name of the second opinion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) opinion: Option<String>,
+    #[serde(default = "default_looks")]
+    pub(super) looks: usize,
     pub(super) scored_by: crate::dedup::edge::ScoredBy,
     pub(super) margin_rows: u64,
     pub(super) margin_pairs: u64,
@@ -111,6 +120,11 @@ pub(super) struct Settings {
     pub(super) vectors: VectorCounts,
     pub(super) groups: GroupCounts,
     pub(super) after: Value,
+}
+
+/// Plans of before looked at all pairs while they joined.
+fn default_looks() -> usize {
+    DEFAULT_LOOKS
 }
 
 impl Settings {
@@ -128,6 +142,7 @@ impl Settings {
             phash_bits: options.phash_bits,
             since: options.since,
             opinion,
+            looks: options.looks,
             scored_by: margin.scored_by,
             margin_rows: margin.rows,
             margin_pairs: margin.pairs,

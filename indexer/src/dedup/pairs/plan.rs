@@ -218,7 +218,7 @@ impl Planner<'_> {
             check_resolution(rows, &look(rows.all())?, options.threshold)?;
         }
         self.tell("find equal rows");
-        let labels = Labels::new(rows, options.phash_bits, opinion)?;
+        let labels = Labels::new(rows, options.phash_bits)?;
         let grouping = Grouping::new(&scorer, &labels, options.threshold, self.sort_memory());
         let groups = self.pool.install(|| grouping.find())?;
         let facts = edge_file::write_sorted(&self.folder.join(GROUPS), groups.edges)?;

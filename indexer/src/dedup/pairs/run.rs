@@ -15,7 +15,7 @@ use super::session::{Session, ended, job_of};
 use crate::{Error, ProgressFn, Result};
 
 /// Version of what tasks leave: work of another one is not gone on with.
-const JOIN_VERSION: u32 = 2;
+const JOIN_VERSION: u32 = 3;
 
 /// Finds the pairs of near rows of an index, and hands them on to `resolve`. A run that was stopped
 /// goes on where it was.
@@ -54,10 +54,11 @@ pub fn dedup(
     if !left.is_empty() {
         let session = Session::open(file.clone(), options.threads, budget_bytes)?;
         for task in left {
-            session.run(task, opinion, progress)?;
+            session.run(task, progress)?;
         }
     }
-    let report = finish(&path, file, (options.threads, budget_bytes), opinion, resolve)?;
+    let report =
+        finish(&path, file, (options.threads, budget_bytes), opinion, (resolve, progress))?;
     fs::remove_file(&path).map_err(Error::io("remove", &path))?;
     sweep(&work_folder(&options.out));
     // What could not be removed may be there.
@@ -80,11 +81,11 @@ fn plan_path(options: &DedupOptions, opinion: Option<&dyn SecondOpinion>) -> Res
         let path = absolute(path)?;
         hasher.update(format!("{} {} {time:?}\n", path.display(), facts.len()).as_bytes());
     }
-    let DedupOptions { threshold, since, nprobe, phash_bits, tasks, after, .. } = options;
+    let DedupOptions { threshold, since, nprobe, phash_bits, looks, tasks, after, .. } = options;
     let opinion = opinion.map(SecondOpinion::name);
     let program = format!("{} join {JOIN_VERSION}", env!("CARGO_PKG_VERSION"));
     let rest = format!(
-        "{threshold} {since:?} {nprobe} {phash_bits} {tasks} {opinion:?} {after} {program}\n"
+        "{threshold} {since:?} {nprobe} {phash_bits} {looks} {tasks} {opinion:?} {after} {program}\n"
     );
     hasher.update(rest.as_bytes());
     let hash: Hash = hasher.finish();
@@ -150,13 +151,11 @@ pub fn plan(
 /// not done again; of a plan that was committed, nothing is done.
 ///
 /// # Errors
-/// A task that the plan does not have; inputs that have changed; another second opinion than that
-/// of the plan; damaged files; a full disk.
+/// A task that the plan does not have; inputs that have changed; damaged files; a full disk.
 pub fn task(
     path: &Path,
     task: u32,
     (threads, budget_bytes): (usize, Option<usize>),
-    opinion: Option<&dyn SecondOpinion>,
     progress: ProgressFn<'_>,
 ) -> Result<TaskRecord> {
     let file = PlanFile::read(path)?;
@@ -179,11 +178,12 @@ pub fn task(
         });
     }
     let budget_bytes = budget_bytes.unwrap_or(file.memory_budget_bytes as usize);
-    Session::open(file, threads, budget_bytes)?.run(task, opinion, progress)
+    Session::open(file, threads, budget_bytes)?.run(task, progress)
 }
 
-/// Hands the pairs of the plan in `path`, whose tasks have all ended, on to `resolve`. A plan that
-/// was committed is not committed again.
+/// Looks at the pairs of the plan in `path`, whose tasks have all ended, and hands them on to
+/// `resolve`. A commit that was stopped goes on where it was; a plan that was committed is not
+/// committed again.
 ///
 /// # Errors
 /// Tasks that have not ended; files that have changed; another second opinion than that of the
@@ -192,13 +192,14 @@ pub fn commit(
     path: &Path,
     opinion: Option<&dyn SecondOpinion>,
     resolve: ResolveFn<'_>,
+    progress: ProgressFn<'_>,
 ) -> Result<DedupReport> {
     let file = PlanFile::read(path)?;
     if let Some((join, resolved)) = committed(&file)? {
         return Ok(DedupReport { join, compared: 0, resolved, seconds: 0.0 });
     }
     let budget_bytes = file.memory_budget_bytes as usize;
-    finish(path, file, (0, budget_bytes), opinion, resolve)
+    finish(path, file, (0, budget_bytes), opinion, (resolve, progress))
 }
 
 /// What the options of the plan in `path` said of what becomes of its pairs

@@ -16,6 +16,7 @@ use super::budget::{Shares, divide};
 use super::edge_file;
 use super::join::{BELOW, Below, Join};
 use super::label::Labels;
+use super::looks::Looker;
 use super::opinion::SecondOpinion;
 use super::options::Settings;
 use super::row_set::RowSet;
@@ -132,11 +133,19 @@ impl Opened {
     /// What labels pairs of the rows.
     ///
     /// # Errors
+    /// Shards that disagree about columns.
+    pub(super) fn labels(&self) -> Result<Labels<'_>> {
+        Labels::new(&self.rows, self.settings.phash_bits)
+    }
+
+    /// What looks at pairs of the rows, if the plan wants that.
+    ///
+    /// # Errors
     /// Another second opinion than that of the plan; shards that disagree about columns.
-    pub(super) fn labels<'a>(
+    pub(super) fn looker<'a>(
         &'a self,
         opinion: Option<&'a dyn SecondOpinion>,
-    ) -> Result<Labels<'a>> {
+    ) -> Result<Option<Looker<'a>>> {
         let (expected, found) = (&self.settings.opinion, opinion.map(SecondOpinion::name));
         if *expected != found {
             let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
@@ -146,7 +155,7 @@ impl Opened {
                 name(&found)
             )));
         }
-        Labels::new(&self.rows, self.settings.phash_bits, opinion)
+        opinion.map(|opinion| Looker::new(&self.rows, opinion)).transpose()
     }
 
     /// Memory to sort in, and the folder for what does not fit.
@@ -185,13 +194,8 @@ impl Session {
     /// Does a task, unless that has been done, and leaves its record.
     ///
     /// # Errors
-    /// Another second opinion than that of the plan; damaged files; a full disk.
-    pub(super) fn run(
-        &self,
-        task: u32,
-        opinion: Option<&dyn SecondOpinion>,
-        progress: ProgressFn<'_>,
-    ) -> Result<TaskRecord> {
+    /// Damaged files; a full disk.
+    pub(super) fn run(&self, task: u32, progress: ProgressFn<'_>) -> Result<TaskRecord> {
         if let Some(record) = self.ended(task)? {
             return Ok(record);
         }
@@ -203,7 +207,7 @@ impl Session {
             )));
         };
         work.create()?;
-        let (scorer, labels) = (self.opened.scorer(), self.opened.labels(opinion)?);
+        let (scorer, labels) = (self.opened.scorer(), self.opened.labels()?);
         let below = Mutex::new(Below::new(BELOW));
         let join = Join {
             joined: &self.joined,

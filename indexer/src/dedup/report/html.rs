@@ -93,6 +93,7 @@ fn left(files: &FileCounts) -> Vec<String> {
         (files.no_hash, "without a known hash"),
         (files.symlinks, "that are symlinks"),
         (files.another_name, "that are another name of a file that stays"),
+        (files.parts, "that are a part of their photo"),
     ];
     let told = |(number, what): (u64, &str)| format!("{} {what}", thousands(number));
     reasons.into_iter().filter(|reason| reason.0 > 0).map(told).collect()

@@ -7,7 +7,7 @@ use ocelli_index::{PlanFile, TaskRecord};
 
 use super::make::PlanReport;
 use super::task::{TaskOptions, TaskReport, no_such_task};
-use crate::dedup::pairs::DedupReport;
+use crate::dedup::pairs::{self, DedupReport};
 use crate::dedup::run;
 use crate::{ProgressFn, Result};
 
@@ -28,7 +28,7 @@ pub fn plan_dedup(
 /// Does task number `task` of the plan in `path`. A task that has been done is not done again.
 ///
 /// # Errors
-/// Those of [`run::task`].
+/// Those of [`pairs::task`].
 pub fn dedup_task(
     path: &Path,
     task: u32,
@@ -41,15 +41,15 @@ pub fn dedup_task(
         return Err(no_such_task(task, &file));
     }
     let memory = (options.threads, options.memory_budget_bytes);
-    let TaskRecord { pairs, .. } = run::task(path, task, memory, progress)?;
+    let TaskRecord { pairs, .. } = pairs::task(path, task, memory, progress)?;
     let pairs = pairs.map(|pairs| pairs.pairs);
     Ok(TaskReport { pairs, ..TaskReport::new(path, task, &file, None, start) })
 }
 
-/// Writes the files of the plan in `path`.
+/// Looks at the pairs of the plan in `path`, and writes its files.
 ///
 /// # Errors
 /// Those of [`run::commit`].
-pub fn commit_dedup(path: &Path) -> Result<DedupReport> {
-    run::commit(path, &crate::silent)
+pub fn commit_dedup(path: &Path, progress: ProgressFn<'_>) -> Result<DedupReport> {
+    run::commit(path, progress)
 }

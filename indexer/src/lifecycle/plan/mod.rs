@@ -61,12 +61,12 @@ pub enum Commit {
 ///
 /// # Errors
 /// Those of the commit; a plan of photos, which the encoder commits.
-pub fn commit(path: &Path, gate: Option<Gate<'_>>) -> Result<Commit> {
+pub fn commit(path: &Path, gate: Option<Gate<'_>>, progress: ProgressFn<'_>) -> Result<Commit> {
     match PlanFile::read(path)?.plan.job {
         Job::Build(_) => commit_plan(path, gate).map(Commit::Generation),
         Job::Compact(_) => commit_compaction(path).map(Commit::Generation),
         Job::Train(_) => commit_model(path).map(Commit::Model),
-        Job::Dedup(_) => commit_dedup(path).map(Box::new).map(Commit::Pairs),
+        Job::Dedup(_) => commit_dedup(path, progress).map(Box::new).map(Commit::Pairs),
         Job::Encode(_) => Err(of_the_encoder(path)),
     }
 }

@@ -96,7 +96,7 @@ fn hashes_make_labels() {
             0.5
         }
         fn agreement(&self, questions: &[Question]) -> ocelli_indexer::Result<Vec<Look>> {
-            assert!(questions.iter().all(|q| q.a.row < q.b.row && q.score <= 0.001));
+            assert!(questions.iter().all(|q| q.a.row < q.b.row));
             let agree = |q: &Question| match q.a.key.as_str() {
                 "r200" => Look::Flat,
                 "r300" => Look::Agreement(0.9),
@@ -111,6 +111,28 @@ fn hashes_make_labels() {
     let found = pairs(&options.out);
     let label = |a| found.iter().find(|pair| pair.a == a).unwrap().label.clone();
     assert_eq!([label(200), label(300), label(400)], ["near", "copy", "near"]);
+}
+
+/// Parts of one photo are the same file only where their boxes are the same.
+#[test]
+fn parts_of_a_photo_are_told_apart() {
+    let mut images = plain("r", &clustered(600, DIM, 8));
+    for (number, image) in (1u64..).zip(&mut images) {
+        image.sha256 = Some([0; 32]);
+        image.sha256.as_mut().unwrap()[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    for (row, part) in [(100, None), (200, Some("[0, 0, 9, 9]")), (300, Some("[0, 0, 9, 8]"))] {
+        for image in &mut images[row..row + 2] {
+            image.sha256 = Some([7; 32]);
+            image.part = part.map(str::to_owned);
+        }
+    }
+    let world = World::new(&images, Metric::L2, (8, 4), Some(FineChoice::F16), 2);
+    let options = world.options(1e-6, "out");
+    let report = dedup(&options, None, &silent).unwrap();
+    assert_eq!(report.join.groups.same_file, 3);
+    let found: Vec<_> = pairs(&options.out).iter().map(|pair| (pair.a, pair.b)).collect();
+    assert_eq!(found, [(100, 101), (200, 201), (300, 301)]);
 }
 
 /// A vector of an image that has changed since scores no pair, whether hashes say so or the code.

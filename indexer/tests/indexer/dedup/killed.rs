@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ocelli_index::Metric;
-use ocelli_indexer::dedup::pairs::{DEFAULT_PHASH_BITS, DedupOptions};
+use ocelli_indexer::dedup::pairs::{DEFAULT_LOOKS, DEFAULT_PHASH_BITS, DedupOptions};
 use ocelli_indexer::silent;
 use ocelli_test_support::cases;
 
@@ -37,6 +37,7 @@ fn child() {
         vectors: vec![part.into()],
         nprobe: 64,
         phash_bits: DEFAULT_PHASH_BITS,
+        looks: DEFAULT_LOOKS,
         tasks: 12,
         threads: 1,
         memory_budget_bytes: 0,

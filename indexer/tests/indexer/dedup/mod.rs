@@ -2,6 +2,7 @@
 
 mod equal;
 mod killed;
+mod looks;
 mod recall;
 mod refused;
 mod sides;

@@ -4,7 +4,8 @@ use std::fs;
 
 use ocelli_index::Metric;
 use ocelli_indexer::FineChoice;
-use ocelli_indexer::dedup::run::{commit, task};
+use ocelli_indexer::dedup::pairs::task;
+use ocelli_indexer::dedup::run::commit;
 use ocelli_indexer::silent;
 
 use super::world::{World, dedup, files, plain, plan, with_copies};

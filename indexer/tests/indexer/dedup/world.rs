@@ -10,7 +10,7 @@ use ocelli_index::{
     PartWriter, PlanFile, Value,
 };
 use ocelli_indexer::dedup::pairs::{
-    DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions, DedupReport, SecondOpinion,
+    DEFAULT_LOOKS, DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions, DedupReport, SecondOpinion,
 };
 use ocelli_indexer::dedup::report::ReportOptions;
 use ocelli_indexer::dedup::run::{self, After, Options};
@@ -59,6 +59,8 @@ pub struct Image {
     pub sha256: Option<[u8; 32]>,
     pub pixels: Option<[u8; 32]>,
     pub phash: Option<u64>,
+    /// The part of the photo.
+    pub part: Option<String>,
 }
 
 /// Images without attributes, named `PREFIX0`, ….
@@ -81,6 +83,9 @@ pub fn write_part(path: &Path, images: &[Image]) {
         }
         if let Some(hash) = image.phash {
             fields.insert(names::PHASH.to_owned(), Value::Bytes8(hash.to_be_bytes()));
+        }
+        if let Some(part) = &image.part {
+            fields.insert(names::PIXEL_BOX.to_owned(), Value::Text(part.clone()));
         }
         let record = record::encode(&fields).unwrap();
         let attributes = image.sha256.map(|sha256| Attributes {
@@ -171,6 +176,7 @@ impl World {
             vectors: Vec::new(),
             nprobe: DEFAULT_NPROBE,
             phash_bits: DEFAULT_PHASH_BITS,
+            looks: DEFAULT_LOOKS,
             tasks: 0,
             threads: 1,
             memory_budget_bytes: 0,

@@ -297,7 +297,9 @@ impl World {
             run_task(&plan, task, &TaskOptions::default(), &no_opq, &silent).unwrap();
         }
         self.delete(ids, keys, false);
-        let Commit::Generation(report) = commit(&plan, None).unwrap() else { panic!("a model") };
+        let Commit::Generation(report) = commit(&plan, None, &silent).unwrap() else {
+            panic!("a model")
+        };
         self.committed(report.generation);
     }
 

@@ -47,7 +47,7 @@ fn task(plan: &Path, task: u32) -> ocelli_indexer::Result<u64> {
 
 /// Commits a plan that makes a generation.
 fn generation(plan: &Path) -> CommitReport {
-    match commit(plan, None).unwrap() {
+    match commit(plan, None, &silent).unwrap() {
         Commit::Generation(report) => report,
         other => panic!("{other:?}"),
     }
@@ -366,7 +366,7 @@ fn a_compaction_by_plan_merges_shards() {
     let all = CompactOptions { all: true, ..CompactOptions::default() };
     let made = plan_compact(&index, &all, &plan).unwrap();
     assert_eq!((made.tasks, made.rows), (1, 1001));
-    let error = commit(&plan, None).unwrap_err().to_string();
+    let error = commit(&plan, None, &silent).unwrap_err().to_string();
     assert!(error.contains("ocelli task --plan"), "{error}");
     let options = TaskOptions::default();
     let run = || run_task(&plan, 0, &options, &no_opq, &silent).unwrap();

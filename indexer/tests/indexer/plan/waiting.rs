@@ -75,7 +75,7 @@ fn run(plan: &Path, task: u32) -> ocelli_indexer::Result<u64> {
 }
 
 fn refused(plan: &Path) -> String {
-    commit(plan, None).unwrap_err().to_string()
+    commit(plan, None, &silent).unwrap_err().to_string()
 }
 
 #[test]
