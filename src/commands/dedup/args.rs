@@ -10,9 +10,7 @@ use ocelli_indexer::dedup::Label;
 use ocelli_indexer::dedup::clusters::Linkage;
 use ocelli_indexer::dedup::keeper::{Policy, Rule};
 use ocelli_indexer::dedup::output::TableForm;
-use ocelli_indexer::dedup::pairs::{
-    DEFAULT_LOOKS, DEFAULT_NPROBE, DEFAULT_PHASH_BITS, DedupOptions,
-};
+use ocelli_indexer::dedup::pairs::{DEFAULT_LOOKS, DEFAULT_PHASH_BITS, DedupOptions};
 use ocelli_indexer::dedup::report::ReportOptions;
 use ocelli_indexer::dedup::run::{After, Options, PhotosAt};
 use ocelli_indexer::dedup::threshold::{Calibrated, DEFAULT_PRECISION};
@@ -85,9 +83,10 @@ pub struct DedupArgs {
     /// Photos are compared with so many of their nearest ones
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LOOKS, conflicts_with = "no_look")]
     pub looks: usize,
-    /// Lists that the rows of a list are compared with
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_NPROBE)]
-    pub nprobe: usize,
+    /// Lists that the rows of a list are compared with [default: 64, or more where the index is
+    /// small enough]
+    #[arg(long, value_name = "N")]
+    pub nprobe: Option<usize>,
     /// Most bits of 64 in which the perceptual hashes of copies differ
     #[arg(long, value_name = "BITS", default_value_t = DEFAULT_PHASH_BITS)]
     pub phash_bits: u8,

@@ -27,7 +27,7 @@ impl Run<'_> {
             }
             // The pair may have an edge, and not have been looked at.
             let firsts = unlinked(linked().map(|link| copies.first(link.earlier)), &[]);
-            if let Some((first, scored)) = run.first_within(unit, &firsts, is_copy)? {
+            if let Some((first, scored)) = run.first_within(unit, &firsts, Some(is_copy))? {
                 copies.join(unit, first, scored);
             }
             Ok(())
@@ -40,7 +40,7 @@ impl Run<'_> {
     pub(super) fn join_leaders(&mut self) -> Result<Copies> {
         let copies = self.copies()?;
         let leads_old = |run: &Self, unit: u32| run.order.is_old(copies.first(unit));
-        self.ask_first(|run, unit| {
+        self.ask_first(false, |run, unit| {
             copies.first(unit) != run.graph.component[unit as usize] && !leads_old(run, unit)
         })?;
         let units: Vec<u32> =
@@ -81,7 +81,7 @@ impl Run<'_> {
                     let leader = |link: &Link| run.split.leader[link.earlier as usize];
                     let leaders = links.iter().map(leader).filter(|&leader| leader != component);
                     let leaders = unlinked(leaders, links);
-                    run.first_within(unit, &leaders, |_| true)?
+                    run.first_within(unit, &leaders, None)?
                 }
             };
             let Some((leader, scored)) = near else { return Ok(()) };
@@ -96,17 +96,20 @@ impl Run<'_> {
         })
     }
 
-    /// The first of `leaders` of which a unit is within the threshold, and which `is_right`.
+    /// The first of `leaders` of which a unit is within the threshold, and which `is_right` by what
+    /// their pictures show.
     fn first_within(
         &mut self,
         unit: u32,
         leaders: &[u32],
-        is_right: impl Fn(Scored) -> bool,
+        is_right: Option<fn(Scored) -> bool>,
     ) -> Result<Option<(u32, Scored)>> {
-        let is_near = |run: &Self, scored: Scored| run.reaches(scored.score) && is_right(scored);
+        let is_near = |run: &Self, scored: Scored| {
+            run.reaches(scored.score) && is_right.is_none_or(|is_right| is_right(scored))
+        };
         for leaders in leaders.chunks(ASKED) {
             let pairs: Vec<(u32, u32)> = leaders.iter().map(|&leader| (leader, unit)).collect();
-            let found = self.ask(&pairs)?;
+            let found = self.ask(&pairs, is_right.is_some())?;
             for (&leader, scored) in leaders.iter().zip(found) {
                 if let Some(scored) = scored.filter(|&scored| is_near(self, scored)) {
                     return Ok(Some((leader, scored)));
@@ -121,7 +124,7 @@ impl Run<'_> {
         let mut all = Vec::with_capacity(units.len());
         for units in units.chunks(ASKED) {
             let pairs: Vec<(u32, u32)> = units.iter().map(|&unit| (leader, unit)).collect();
-            for scored in self.ask(&pairs)? {
+            for scored in self.ask(&pairs, false)? {
                 match scored.filter(|scored| self.reaches(scored.score)) {
                     Some(scored) => all.push(scored),
                     None => return Ok(None),

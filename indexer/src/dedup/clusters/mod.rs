@@ -94,11 +94,12 @@ pub struct Scored {
 
 /// Scores of pairs that the join did not report.
 pub trait Similarity {
-    /// Score and label of each pair of rows; None where it cannot be known.
+    /// Score and label of each pair of rows; None where it cannot be known. With `look`, labels say
+    /// what the pictures show, which takes milliseconds a pair.
     ///
     /// # Errors
     /// Damaged or unreadable files.
-    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)]) -> Result<Vec<Option<Scored>>>;
+    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)], look: bool) -> Result<Vec<Option<Scored>>>;
 }
 
 /// A [`Similarity`] that knows nothing.
@@ -106,7 +107,7 @@ pub trait Similarity {
 pub struct NothingKnown;
 
 impl Similarity for NothingKnown {
-    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)]) -> Result<Vec<Option<Scored>>> {
+    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)], _: bool) -> Result<Vec<Option<Scored>>> {
         Ok(vec![None; pairs.len()])
     }
 }

@@ -101,8 +101,8 @@ impl Run<'_> {
         self.graph.unit[rank as usize] == rank
     }
 
-    /// Asks for similarities of pairs of ranks.
-    pub(super) fn ask(&mut self, pairs: &[(u32, u32)]) -> Result<Vec<Option<Scored>>> {
+    /// Asks for similarities of pairs of ranks, and with `look` for what their pictures show.
+    pub(super) fn ask(&mut self, pairs: &[(u32, u32)], look: bool) -> Result<Vec<Option<Scored>>> {
         let rows = |&(a, b): &(u32, u32)| {
             let (a, b) = (self.order.row(a), self.order.row(b));
             (a.min(b), a.max(b))
@@ -113,7 +113,7 @@ impl Run<'_> {
         self.split.asked += asked.len() as u64;
         let mut found = match asked.is_empty() {
             true => Vec::new().into_iter(),
-            false => self.similarity.ask(&asked)?.into_iter(),
+            false => self.similarity.ask(&asked, look)?.into_iter(),
         };
         let one = |&(a, b): &(RowNumber, RowNumber)| match self.distinct.has(a, b) {
             true => None,
@@ -128,7 +128,7 @@ impl Run<'_> {
 
     /// Joins each unit with the first one of its component.
     fn join_components(&mut self) -> Result<()> {
-        self.ask_first(|_, _| true)?;
+        self.ask_first(true, |_, _| true)?;
         let graph = self.graph;
         for rank in (0..self.order.len() as u32).filter(|&rank| graph.unit[rank as usize] == rank) {
             self.split.leader[rank as usize] = graph.component[rank as usize];
@@ -137,8 +137,12 @@ impl Run<'_> {
     }
 
     /// Finds the similarity of each unit that `is_wanted` to the first one of its component, where
-    /// it can be known.
-    pub(super) fn ask_first(&mut self, is_wanted: impl Fn(&Self, u32) -> bool) -> Result<()> {
+    /// it can be known; with `look` what their pictures show, too.
+    pub(super) fn ask_first(
+        &mut self,
+        look: bool,
+        is_wanted: impl Fn(&Self, u32) -> bool,
+    ) -> Result<()> {
         let (graph, split) = (self.graph, &mut *self.split);
         graph.links.each(|link| {
             if graph.component[link.later as usize] == link.earlier {
@@ -154,16 +158,16 @@ impl Run<'_> {
                 waiting.push((first, rank));
             }
             if waiting.len() == ASKED {
-                self.settle(&waiting)?;
+                self.settle(&waiting, look)?;
                 waiting.clear();
             }
         }
-        self.settle(&waiting)
+        self.settle(&waiting, look)
     }
 
     /// Asks for the similarities of units to the first ones of their components.
-    fn settle(&mut self, pairs: &[(u32, u32)]) -> Result<()> {
-        let found = self.ask(pairs)?;
+    fn settle(&mut self, pairs: &[(u32, u32)], look: bool) -> Result<()> {
+        let found = self.ask(pairs, look)?;
         for (&(_, rank), scored) in pairs.iter().zip(found) {
             scored.into_iter().for_each(|scored| self.split.set(rank, scored));
         }
@@ -244,7 +248,7 @@ impl Run<'_> {
         let mut to_leader = linked;
         for members in missing.chunks(ASKED) {
             let pairs: Vec<(u32, u32)> = members.iter().map(|&member| (member, unit)).collect();
-            let found = self.ask(&pairs)?;
+            let found = self.ask(&pairs, false)?;
             for (&member, scored) in members.iter().zip(found) {
                 let Some(scored) = scored.filter(|scored| self.reaches(scored.score)) else {
                     return Ok(None);

@@ -219,7 +219,7 @@ impl PlanEdges {
         below.sort_unstable_by_key(|edge| (edge.a, edge.b));
         let scored: Vec<(RowPair, f32, ScoredBy)> =
             below.iter().map(|edge| ((edge.a, edge.b), edge.score, edge.scored_by)).collect();
-        again.labelled(&scored)
+        again.labelled(&scored, true)
     }
 }
 
@@ -244,10 +244,10 @@ struct ScoredAgain<'a> {
 }
 
 impl ScoredAgain<'_> {
-    /// The edges of pairs, which are looked at.
-    fn labelled(&self, scored: &[(RowPair, f32, ScoredBy)]) -> Result<Vec<Edge>> {
+    /// The edges of pairs, which with `look` are looked at.
+    fn labelled(&self, scored: &[(RowPair, f32, ScoredBy)], look: bool) -> Result<Vec<Edge>> {
         let mut edges = self.labels.edges(scored)?;
-        if let Some(looker) = self.looker {
+        if let Some(looker) = self.looker.filter(|_| look) {
             self.pool.install(|| looker.look(&mut edges))?;
         }
         Ok(edges)
@@ -255,7 +255,7 @@ impl ScoredAgain<'_> {
 }
 
 impl Similarity for ScoredAgain<'_> {
-    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)]) -> Result<Vec<Option<Scored>>> {
+    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)], look: bool) -> Result<Vec<Option<Scored>>> {
         let mut sorted: Vec<RowPair> = pairs.iter().map(|&(a, b)| (a.min(b), a.max(b))).collect();
         sorted.sort_unstable();
         sorted.dedup();
@@ -266,7 +266,7 @@ impl Similarity for ScoredAgain<'_> {
         // What is not near enough is not looked at.
         let is_near = |&(_, score, _): &(RowPair, f32, ScoredBy)| (self.score)(score) >= self.least;
         let (near, far): (Vec<_>, Vec<_>) = scored.into_iter().partition(is_near);
-        let mut edges = self.labelled(&near)?;
+        let mut edges = self.labelled(&near, look)?;
         edges.extend(far.iter().map(|&((a, b), score, scored_by)| Edge {
             a,
             b,

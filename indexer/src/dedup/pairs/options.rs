@@ -10,8 +10,13 @@ use super::margin::{CodeLimits, Margin};
 use super::vectors::VectorCounts;
 use crate::{Error, Result};
 
-/// Lists that the rows of a list are compared with, unless another number is asked for.
+/// Lists that the rows of a list are compared with, at least, unless another number is asked for.
 pub const DEFAULT_NPROBE: usize = 64;
+/// Pairs of codes that are compared whatever the lists, unless a number of lists is asked for: some
+/// twenty seconds of two cores. At a low threshold near rows are in lists that are far apart: of
+/// the pairs of photos and copies of 13,000 photos that reach a cosine of .4, the 64 nearest of 256
+/// lists have 92 %.
+const CHEAP_PAIRS: f64 = 1e11;
 /// Most bits of 64 in which the perceptual hashes of copies differ, unless another number is
 /// asked for. Of 400 pairs of photos and copies whose hashes differ in at most 4 bits, 99.75 %
 /// were right; of 456 in at most 8 bits 98.5 %, of 563 in at most 12 bits 94.9 % (docs/dedup.md).
@@ -37,8 +42,9 @@ pub struct DedupOptions {
     pub since: Option<u64>,
     /// Files of the vectors that pairs are scored by.
     pub vectors: Vec<PathBuf>,
-    /// Lists that the rows of a list are compared with, at least 1.
-    pub nprobe: usize,
+    /// Lists that the rows of a list are compared with, at least 1; None: [`DEFAULT_NPROBE`], or
+    /// more of a small index.
+    pub nprobe: Option<usize>,
     /// Most bits of 64 in which the perceptual hashes of copies differ.
     pub phash_bits: u8,
     /// Nearest pairs of a row that a second opinion looks at, at least 1.
@@ -65,7 +71,7 @@ impl DedupOptions {
         if !self.threshold.is_finite() {
             return wrong(format!("threshold: expected a number, found {}", self.threshold));
         }
-        if self.nprobe == 0 {
+        if self.nprobe == Some(0) {
             return wrong("nprobe: expected at least 1, found 0".to_owned());
         }
         if self.phash_bits > 64 {
@@ -83,6 +89,14 @@ impl DedupOptions {
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         tempfile::tempfile_in(&self.out).map_err(Error::io("write a file in", &self.out))?;
         Ok(())
+    }
+
+    /// Lists that the rows of a list are compared with, of so many rows in so many lists.
+    pub(super) fn nprobe_for(&self, rows: u64, nlist: usize) -> usize {
+        let pairs = (rows as f64).powi(2) / 2.0;
+        let share = (CHEAP_PAIRS / pairs.max(1.0)).min(1.0);
+        let cheap = (nlist as f64 * share) as usize;
+        self.nprobe.unwrap_or(cheap.max(DEFAULT_NPROBE)).min(nlist.max(1))
     }
 
     /// Tasks for so many rows in so many lists.
@@ -130,6 +144,7 @@ fn default_looks() -> usize {
 impl Settings {
     pub(super) fn new(
         options: &DedupOptions,
+        nprobe: usize,
         opinion: Option<String>,
         margin: &Margin,
         (vectors, groups): (VectorCounts, GroupCounts),
@@ -138,7 +153,7 @@ impl Settings {
             threshold: options.threshold.to_string(),
             code_score: margin.limits.score.to_string(),
             code_beyond: margin.limits.beyond.map(|beyond| beyond.map(|cost| cost.to_string())),
-            nprobe: options.nprobe,
+            nprobe,
             phash_bits: options.phash_bits,
             since: options.since,
             opinion,
@@ -176,5 +191,36 @@ impl Settings {
         number.ok_or_else(|| {
             Error::Invalid(format!("the plan: expected a finite number, found {text:?}"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_indexes_are_compared_whole() {
+        let mut options = DedupOptions {
+            threshold: 0.4,
+            index: PathBuf::new(),
+            against: None,
+            since: None,
+            vectors: Vec::new(),
+            nprobe: None,
+            phash_bits: DEFAULT_PHASH_BITS,
+            looks: DEFAULT_LOOKS,
+            tasks: 0,
+            threads: 1,
+            memory_budget_bytes: 0,
+            out: PathBuf::new(),
+            after: Value::Null,
+        };
+        assert_eq!(options.nprobe_for(13_000, 256), 256);
+        assert_eq!(options.nprobe_for(0, 16), 16);
+        assert_eq!(options.nprobe_for(1_000_000, 4096), 819);
+        assert_eq!(options.nprobe_for(10_000_000, 16_384), 64);
+        options.nprobe = Some(5);
+        assert_eq!(options.nprobe_for(13_000, 256), 5);
+        assert_eq!(options.nprobe_for(13_000, 3), 3);
     }
 }

@@ -76,6 +76,7 @@ impl Planning {
 struct Planner<'a> {
     options: &'a DedupOptions,
     rows: RowSet,
+    nprobe: usize,
     pool: rayon::ThreadPool,
     shares: Shares,
     folder: PathBuf,
@@ -100,7 +101,8 @@ pub(super) fn make(
     let against = other.as_ref().map(|dir| (dir, None));
     let rows = RowSet::open((&index, None), against, options.since)?;
     check_threshold(&rows, options.threshold)?;
-    let shares = divide(&rows, options.nprobe, options.threads, options.memory_budget_bytes)?;
+    let nprobe = options.nprobe_for(rows.count(), rows.model().parts().nlist);
+    let shares = divide(&rows, nprobe, options.threads, options.memory_budget_bytes)?;
     let sources = open_sources(&options.vectors, rows.model())?;
     let vectors: Vec<PlanInput> =
         sources.iter().map(|source| source.source().input()).collect::<Result<_>>()?;
@@ -108,6 +110,7 @@ pub(super) fn make(
     let planner = Planner {
         options,
         rows,
+        nprobe,
         pool: pool(options.threads)?,
         shares,
         folder: planning.folder.path().to_owned(),
@@ -208,7 +211,7 @@ impl Planner<'_> {
         }
         let scorer = Scorer { rows, vectors: vectors.as_ref() };
         self.tell("measure codes");
-        let plan = rows.all().join_plan(options.nprobe, None, &mut Scratch::default())?;
+        let plan = rows.all().join_plan(self.nprobe, None, &mut Scratch::default())?;
         let all_known = vectors.is_some() && vector_counts.found == rows.all().rows();
         let look = |joined: &Snapshot| {
             measure(joined, &scorer, options.threshold, (&plan, all_known), &self.pool)
@@ -245,7 +248,7 @@ impl Planner<'_> {
         }
         let counts = (vector_counts, groups.counts);
         let opinion = opinion.map(SecondOpinion::name);
-        let settings = Settings::new(options, opinion, &margin, counts);
+        let settings = Settings::new(options, self.nprobe, opinion, &margin, counts);
         let (lists, pairs) = self.share_out(&joined, &plan)?;
         Ok(Prepared { lists, files, settings, pairs })
     }

@@ -35,7 +35,7 @@ fn child() {
         against: None,
         since: None,
         vectors: vec![part.into()],
-        nprobe: 64,
+        nprobe: Some(64),
         phash_bits: DEFAULT_PHASH_BITS,
         looks: DEFAULT_LOOKS,
         tasks: 12,

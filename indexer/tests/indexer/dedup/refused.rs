@@ -23,7 +23,7 @@ fn thresholds_and_options_out_of_range() {
     }
     let found = error(&|options| options.threshold = -0.5);
     assert!(found.contains("a squared distance, 0 or more, found -0.5"), "{found}");
-    assert!(error(&|options| options.nprobe = 0).contains("nprobe: expected at least 1"));
+    assert!(error(&|options| options.nprobe = Some(0)).contains("nprobe: expected at least 1"));
     assert!(error(&|options| options.looks = 0).contains("expected at least 1, found 0"));
     assert!(error(&|options| options.phash_bits = 65).contains("expected 0 to 64, found 65"));
     let found = error(&|options| {

@@ -174,7 +174,7 @@ impl World {
             against: None,
             since: None,
             vectors: Vec::new(),
-            nprobe: DEFAULT_NPROBE,
+            nprobe: Some(DEFAULT_NPROBE),
             phash_bits: DEFAULT_PHASH_BITS,
             looks: DEFAULT_LOOKS,
             tasks: 0,

@@ -16,7 +16,7 @@ struct Known {
 }
 
 impl Similarity for Known {
-    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)]) -> Result<Vec<Option<Scored>>> {
+    fn ask(&mut self, pairs: &[(RowNumber, RowNumber)], _: bool) -> Result<Vec<Option<Scored>>> {
         self.asked += pairs.len() as u64;
         Ok(pairs.iter().map(|pair| self.of.get(pair).copied()).collect())
     }
@@ -251,7 +251,11 @@ fn a_star_of_many_rows() {
     /// All rows are alike.
     struct Alike(u64);
     impl Similarity for Alike {
-        fn ask(&mut self, pairs: &[(RowNumber, RowNumber)]) -> Result<Vec<Option<Scored>>> {
+        fn ask(
+            &mut self,
+            pairs: &[(RowNumber, RowNumber)],
+            _: bool,
+        ) -> Result<Vec<Option<Scored>>> {
             self.0 += pairs.len() as u64;
             Ok(vec![Some(Scored { score: 0.99, label: Label::Copy }); pairs.len()])
         }

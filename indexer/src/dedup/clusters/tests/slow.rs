@@ -81,7 +81,8 @@ impl Units {
                 set.iter().copied().filter(|&y| y < x && copy(y).is_some()).collect();
             let linked = near.iter().copied().find(|&y| of[&y].0 == y);
             let firsts: BTreeSet<usize> = near.iter().map(|y| of[y].0).collect();
-            let mut asked_firsts = firsts.into_iter().filter(|&y| self.edge(x, y).is_none());
+            // An edge between the two says nothing of what their pictures show.
+            let mut asked_firsts = firsts.into_iter();
             let asked = |y: usize| self.asked(x, y, known, d).filter(is_copy).map(|s| (y, Some(s)));
             let found = match linked {
                 _ if self.old[x] => None,
