@@ -12,48 +12,66 @@ use crate::passes::Inputs;
 const LEAST_SHARE: f64 = 1e-9;
 
 /// Sums over rows (n, C): their number, their sum, and the sum of their products.
-struct Moments {
+pub struct Moments {
     rows: f64,
     sum: Tensor,
     products: Tensor,
 }
 
-/// A mean (C,) and a weight (D, C), row-major.
-pub type Whitening = (Vec<f32>, Vec<f32>);
+/// Sums over the regions of `count` photos, and how many of these could not be read. Memory: two
+/// matrices of channels × channels in float64.
+///
+/// # Errors
+/// Those of `inputs`; `Torch`.
+pub fn moments(
+    network: &Trainable,
+    count: usize,
+    inputs: &mut Inputs<'_>,
+) -> Result<(Moments, usize)> {
+    let failed = || Error::torch("learning a head");
+    let (mut moments, mut lost) = (Moments::new(network.channels() as i64).map_err(failed())?, 0);
+    for at in 0..count {
+        let Some(input) = inputs(at)? else {
+            lost += 1;
+            continue;
+        };
+        let rows = tch::no_grad(|| network.rows(&input))?;
+        moments.add(&rows).map_err(failed())?;
+    }
+    Ok((moments, lost))
+}
 
-/// Learns the whitening to `dim` dimensions on the regions of `count` photos. Memory: two matrices
-/// of channels × channels in float64.
+/// The mean (C,) and the weight (`dim`, C) of the whitening of all regions, and how many photos
+/// could not be read.
 ///
 /// # Errors
 /// `Invalid` for a dimension out of range, and where the regions have fewer than `dim` directions;
-/// those of `inputs`; `Torch`.
-pub fn learn(
-    network: &Trainable,
-    dim: usize,
-    count: usize,
-    inputs: &mut Inputs<'_>,
-) -> Result<Whitening> {
-    let channels = network.channels();
+/// `Torch`.
+pub fn whitening(all: Vec<(Moments, usize)>, dim: usize) -> Result<(Vec<f32>, Vec<f32>, usize)> {
+    let failed = || Error::torch("learning a head");
+    let (mut sum, mut lost) = (None::<Moments>, 0);
+    for (moments, left_out) in all {
+        lost += left_out;
+        match &mut sum {
+            None => sum = Some(moments),
+            Some(sum) => sum.add_all(&moments).map_err(failed())?,
+        }
+    }
+    let sum = sum.ok_or_else(|| Error::invalid("head: expected photos, found none"))?;
+    let channels = sum.sum.size1().map_err(failed())? as usize;
     if dim == 0 || dim > channels {
         let what = format!("head: expected a dimension of 1 to {channels}, found {dim}");
         return Err(Error::invalid(what));
     }
-    let failed = || Error::torch("learning a head");
-    let mut moments = Moments::new(channels as i64).map_err(failed())?;
-    for at in 0..count {
-        let Some(input) = inputs(at)? else { continue };
-        let rows = tch::no_grad(|| network.rows(&input))?;
-        moments.add(&rows).map_err(failed())?;
-    }
-    let (mean, weight, least) = moments.whitening(dim as i64).map_err(failed())?;
+    let (mean, weight, least) = sum.whitening(dim as i64).map_err(failed())?;
     if least.is_nan() || least <= LEAST_SHARE {
         return Err(Error::invalid(format!(
-            "head: the regions of {count} photos have fewer than {dim} directions: take more \
-             photos or fewer dimensions"
+            "head: the regions of the photos have fewer than {dim} directions: take more photos or \
+             fewer dimensions"
         )));
     }
     let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<_>>();
-    Ok((single(mean), single(weight)))
+    Ok((single(mean), single(weight), lost))
 }
 
 impl Moments {
@@ -68,6 +86,13 @@ impl Moments {
         let sum = rows.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Double)?;
         let _ = self.sum.f_add_(&sum)?;
         let _ = self.products.f_add_(&rows.f_transpose(0, 1)?.f_matmul(rows)?)?;
+        Ok(())
+    }
+
+    fn add_all(&mut self, others: &Moments) -> Torch<()> {
+        self.rows += others.rows;
+        let _ = self.sum.f_add_(&others.sum)?;
+        let _ = self.products.f_add_(&others.products)?;
         Ok(())
     }
 
@@ -99,7 +124,9 @@ mod tests {
         let rows = (rows.square() * 0.37).sin() * Tensor::from_slice(&[1.0, 3.0, 0.5, 2.0]) + 0.7;
         let mut moments = Moments::new(4).unwrap();
         moments.add(&rows.slice(0, 0, 25, 1)).unwrap();
-        moments.add(&rows.slice(0, 25, 60, 1)).unwrap();
+        let mut others = Moments::new(4).unwrap();
+        others.add(&rows.slice(0, 25, 60, 1)).unwrap();
+        moments.add_all(&others).unwrap();
         let (mean, weight, least) = moments.whitening(3).unwrap();
         assert!(least > 0.01 && least < 1.0, "{least}");
         let weight = Tensor::from_slice(&weight).reshape([3, 4]);

@@ -10,17 +10,20 @@
 //! | [`list`](mod@list) | reads a training set: photos, classes, boxes, splits |
 //! | [`mod@check`] | tells what is in a set |
 //! | [`photos`] | photos to pictures: crops, sizes |
+//! | [`mod@ahead`] | pictures that are made while the network runs |
 //! | [`loss`] | losses and their gradients: triplets, classes, rankings |
 //! | [`mining`] | hard triplets of a pool of descriptors |
 //! | [`batch`] | the photos of an iteration without triplets |
 //! | [`pool`] | draws the pool and computes its descriptors |
 //! | [`passes`] | the gradient of a batch in the memory of one image |
+//! | [`team`] | photos on several threads |
 //! | [`sgd`] | steps down the gradient |
 //! | [`head`] | a first head for weights without one |
 //! | [`checkpoint`] | the state of a training in a file |
 //! | [`validation`] | mAP on photos that are not trained on |
 //! | [`recipe`] | everything that decides a training |
 //! | [`mod@train`] | the loop |
+//! | [`written`] | the file of a trained network |
 //! | [`draws`] | random numbers of a seed and a place |
 //!
 //! # Example
@@ -37,12 +40,14 @@
 //! let mut network = Trainable::load(&weights, &options, pooling, TrainingPrecision::Single)?;
 //! let list = List::read("set.jsonl".as_ref())?;
 //! let out = "trained.safetensors".as_ref();
-//! train(&list, &mut network, &Recipe::default(), None, out, &mut |_| {})?;
+//! let recipe = Recipe::default();
+//! train(&list, (&mut network, &mut [], 1), &recipe, None, out, &mut |_| {})?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod batch;
 pub mod check;
 pub mod checkpoint;
@@ -58,8 +63,10 @@ pub mod photos;
 pub mod pool;
 pub mod recipe;
 pub mod sgd;
+pub mod team;
 pub mod train;
 pub mod validation;
+pub mod written;
 
 pub use check::check;
 pub use error::{Error, Result};

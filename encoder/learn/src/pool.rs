@@ -32,7 +32,7 @@ pub fn choose(usable: &[usize], count: usize, seed: u64, iteration: u64) -> Vec<
 /// second result.
 ///
 /// # Errors
-/// As [`descriptors`]; `Invalid` where no photo has one.
+/// As [`descriptors`].
 pub fn features(
     network: &Trainable,
     items: &[usize],
@@ -51,11 +51,26 @@ pub fn features(
             None => lost += 1,
         }
     }
-    if made.items.is_empty() {
-        let what = "mining: expected photos that can be read, found none in the pool";
+    Ok((made, lost))
+}
+
+/// Descriptors of several runs of photos, in their order; and how many photos were left out.
+///
+/// # Errors
+/// `Invalid` where no photo has one.
+pub fn joined(runs: Vec<(Features, usize)>) -> Result<(Features, usize)> {
+    let (mut all, mut lost) = (Features::default(), 0);
+    for (run, left_out) in runs {
+        all.items.extend(run.items);
+        all.descriptors.extend(run.descriptors);
+        all.dim = run.dim;
+        lost += left_out;
+    }
+    if all.items.is_empty() {
+        let what = "descriptors: expected photos that can be read, found none";
         return Err(Error::invalid(what));
     }
-    Ok((made, lost))
+    Ok((all, lost))
 }
 
 #[cfg(test)]

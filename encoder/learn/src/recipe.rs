@@ -130,11 +130,13 @@ impl Recipe {
         self.rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
     }
 
-    /// Hash of everything that decides the result.
+    /// Hash of everything that decides the result: `copies` of the network, too, since gradients
+    /// are added by them.
     #[must_use]
-    pub fn hash(&self, list: &List, network: &Trainable) -> Hash {
+    pub fn hash(&self, list: &List, network: &Trainable, copies: usize) -> Hash {
         let mut hasher = Hasher::new();
-        let said = format!("{self:?} {} {} {}", list.hash, network.parent(), network.pooling());
+        let (parent, pooling) = (network.parent(), network.pooling());
+        let said = format!("{self:?} {} {parent} {pooling} {copies}", list.hash);
         hasher.update(said.as_bytes());
         hasher.finish()
     }

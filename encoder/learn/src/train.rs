@@ -5,12 +5,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::container::write_atomically;
 use ocelli_network::Trainable;
 use ocelli_network::tch::Tensor;
-use ocelli_weights::write::safetensors_bytes;
 use serde::Serialize;
 
+use crate::ahead::Kept;
 use crate::batch;
 use crate::checkpoint::{self, Best, Progress};
 use crate::draws::{Purpose, rng};
@@ -20,11 +19,13 @@ use crate::list::{List, TRAIN, VAL};
 use crate::loss::{Classifier, Loss, LossKind, Triplet, ranking_loss, triplet_loss};
 use crate::mining::{Hardness, Mined, Pool};
 use crate::passes::{descriptors, propagate};
-use crate::photos::{Margins, Photos};
+use crate::photos::Margins;
 use crate::pool::{self, Features};
 use crate::recipe::Recipe;
 use crate::sgd::Sgd;
+use crate::team::{Share, Team};
 use crate::validation::mean_average_precision;
+use crate::written::{check_finite, write_weights};
 
 /// The state that survives a crash: a file, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,8 +80,7 @@ pub struct Summary {
 struct Training<'a> {
     list: &'a List,
     recipe: &'a Recipe,
-    network: &'a mut Trainable,
-    photos: Photos,
+    team: Team<'a>,
     usable: Vec<usize>,
     /// Photos of the split "val".
     validated: Vec<usize>,
@@ -90,9 +90,10 @@ struct Training<'a> {
     summary: Summary,
 }
 
-/// Trains the network on a list and writes its weights to `out`, a safetensors file that the
-/// encoder takes: the last ones, or where there are validations the best ones. `report` gets each
-/// iteration.
+/// Trains a network on a list and writes its weights to `out`, a safetensors file that the encoder
+/// takes: the last ones, or where there are validations the best ones. `report` gets each
+/// iteration. Each of `copies` of the network runs photos on a thread of its own; `threads` of
+/// libtorch are shared among all.
 ///
 /// # Errors
 /// `Invalid` for a recipe or a list that cannot be trained on, and for a checkpoint of another
@@ -100,22 +101,24 @@ struct Training<'a> {
 /// for files that cannot be written; `Torch`.
 pub fn train(
     list: &List,
-    network: &mut Trainable,
+    (network, copies, threads): (&mut Trainable, &mut [Trainable], usize),
     recipe: &Recipe,
     checkpoints: Option<&Checkpoints>,
     out: &Path,
     report: &mut dyn FnMut(&Step),
 ) -> Result<Summary> {
-    let hash = recipe.hash(list, network);
-    let mut training = Training::new(list, network, recipe)?;
+    let (hash, dim) = (recipe.hash(list, network, copies.len()), network.dim());
+    let dim = if recipe.head_dim > 0 { recipe.head_dim } else { dim };
+    let team = Team::new(network, copies, recipe.size_px, threads);
+    let mut training = Training::new(list, team, recipe)?;
     training.head(checkpoints)?;
     training.classify()?;
     let mut sgd = training.sgd()?;
-    let dim = training.network.dim();
     let begun = match checkpoints {
         Some(Checkpoints { path, .. }) => checkpoint::read(path, hash, dim, &sgd)?,
         None => None,
     };
+    sgd.follow()?;
     let mut progress = begun.unwrap_or_default();
     while progress.iteration < recipe.iterations && !recipe.is_over(&progress) {
         let mut step = training.iterate(&mut progress, &mut sgd)?;
@@ -124,21 +127,21 @@ pub fn train(
         if let Some(Checkpoints { path, every }) = checkpoints
             && progress.iteration.is_multiple_of((*every).max(1))
         {
-            check_finite(training.network, progress.iteration)?;
+            check_finite(training.team.network()?, progress.iteration)?;
             checkpoint::write(path, hash, &progress, &sgd)?;
         }
     }
-    let mut summary = training.summary;
+    let network = training.team.network()?;
     check_finite(network, progress.iteration)?;
     match progress.best {
         Some(Best { iteration, map }) => {
-            summary.best = Some((iteration, map));
+            training.summary.best = Some((iteration, map));
             let best = beside(out);
             fs::rename(&best, out).map_err(|e| ocelli_index::Error::io(&best, "rename", e))?;
         }
         None => write_weights(network, list, recipe, out)?,
     }
-    Ok(summary)
+    Ok(training.summary)
 }
 
 /// The place of the best weights until the training ends.
@@ -157,7 +160,7 @@ impl Recipe {
 }
 
 impl<'a> Training<'a> {
-    fn new(list: &'a List, network: &'a mut Trainable, recipe: &'a Recipe) -> Result<Self> {
+    fn new(list: &'a List, team: Team<'a>, recipe: &'a Recipe) -> Result<Self> {
         recipe.check()?;
         let (usable, validated) = (list.usable(TRAIN), list.usable(VAL));
         let class = |&at: &usize| list.entries.get(at).map(|entry| entry.class);
@@ -189,8 +192,7 @@ impl<'a> Training<'a> {
         Ok(Training {
             list,
             recipe,
-            network,
-            photos: Photos::new(recipe.size_px),
+            team,
             usable: usable.entries,
             validated: validated.entries,
             labels,
@@ -206,7 +208,7 @@ impl<'a> Training<'a> {
             let classes = self.labels.iter().max().map_or(0, |&label| label as usize + 1);
             let mut rng = rng(seed, Purpose::Classifier, 0, 0);
             let margin = (loss == LossKind::Arcface).then_some(margin);
-            let shape = (classes, self.network.dim());
+            let shape = (classes, self.team.network()?.dim());
             self.classifier = Some(Classifier::new(shape, scale, margin, &mut rng)?);
         }
         Ok(())
@@ -215,10 +217,12 @@ impl<'a> Training<'a> {
     /// Steps over the tensors of the network and of the classifier.
     fn sgd(&self) -> Result<Sgd> {
         let Recipe { momentum, weight_decay, classifier_rate, .. } = *self.recipe;
-        let own = self.network.parameters().into_iter().map(|(_, tensor)| (tensor, 1.0));
+        let mut members = self.team.parameters();
+        let copies = members.split_off(1.min(members.len()));
+        let own = members.into_iter().flatten().map(|tensor| (tensor, 1.0));
         let classifier = self.classifier.iter().flat_map(Classifier::parameters);
         let all = own.chain(classifier.map(|(_, tensor)| (tensor, classifier_rate)));
-        Sgd::new(all.collect(), momentum, weight_decay)
+        Sgd::new(all.collect(), copies, momentum, weight_decay)
     }
 
     fn class(&self, item: usize) -> u32 {
@@ -235,25 +239,25 @@ impl Training<'_> {
             return Ok(());
         }
         if checkpoints.is_some_and(|checkpoints| checkpoints.path.exists()) {
-            let channels = self.network.channels();
+            let channels = self.team.network()?.channels();
             let weight = vec![0.0; head_dim.saturating_mul(channels)];
-            return Ok(self.network.put_head(&vec![0.0; channels], &weight)?);
+            return self.team.put_head(&vec![0.0; channels], &weight);
         }
         let mut rng = rng(seed, Purpose::Head, 0, 0);
         let count = head_photos.min(self.usable.len());
         let chosen = rand::seq::index::sample(&mut rng, self.usable.len(), count);
         let items: Vec<usize> =
             chosen.into_iter().filter_map(|at| self.usable.get(at).copied()).collect();
-        let (list, photos, network) = (self.list, &mut self.photos, &*self.network);
-        let failed = &mut self.summary.failed_photos;
-        let mut inputs = |at: usize| -> Result<Option<Tensor>> {
-            let item = items.get(at).copied().unwrap_or_default();
-            let made = view(list, photos, item, Margins::default());
-            *failed += usize::from(made.is_none());
-            Ok(made.map(|image| network.input(&image)).transpose()?)
-        };
-        let (mean, weight) = head::learn(network, head_dim, items.len(), &mut inputs)?;
-        Ok(self.network.put_head(&mean, &weight)?)
+        let made = self.team.each(self.list, &items, &|_| Margins::default(), |share| {
+            let Share { network, items, next } = share;
+            head::moments(network, items.len(), &mut |at| {
+                let picture = items.get(at).and_then(|&item| next(item));
+                Ok(picture.map(|picture| network.input(&picture)).transpose()?)
+            })
+        })?;
+        let (mean, weight, failed) = head::whitening(made, head_dim)?;
+        self.summary.failed_photos += failed;
+        self.team.put_head(&mean, &weight)
     }
 
     /// Descriptors of a pool that is drawn for this iteration.
@@ -262,14 +266,16 @@ impl Training<'_> {
         self.features(&pool::choose(&self.usable, pool, seed, iteration))
     }
 
-    /// Descriptors of photos without crops.
+    /// Descriptors of photos (ascending) without crops.
     fn features(&mut self, items: &[usize]) -> Result<Features> {
-        let (list, photos, network) = (self.list, &mut self.photos, &*self.network);
-        let mut inputs = |item: usize| -> Result<Option<Tensor>> {
-            let made = view(list, photos, item, Margins::default());
-            Ok(made.map(|image| network.input(&image)).transpose()?)
-        };
-        let (features, failed) = pool::features(network, items, &mut inputs)?;
+        let made = self.team.each(self.list, items, &|_| Margins::default(), |share| {
+            let Share { network, items, next } = share;
+            let mut inputs = |item: usize| -> Result<Option<Tensor>> {
+                Ok(next(item).map(|image| network.input(&image)).transpose()?)
+            };
+            pool::features(network, items, &mut inputs)
+        })?;
+        let (features, failed) = pool::joined(made)?;
         self.summary.failed_photos += failed;
         Ok(features)
     }
@@ -309,8 +315,9 @@ impl Training<'_> {
         };
         step.validation = Some(map);
         if progress.best.is_none_or(|best| map > best.map) {
-            check_finite(self.network, done)?;
-            write_weights(self.network, self.list, self.recipe, &beside(out))?;
+            let network = self.team.network()?;
+            check_finite(network, done)?;
+            write_weights(network, self.list, self.recipe, &beside(out))?;
             progress.best = Some(Best { iteration: done, map });
         }
         Ok(())
@@ -368,14 +375,21 @@ impl Training<'_> {
     /// Both passes over the photos `items` (ascending).
     fn gradient(&mut self, items: &[usize], triplets: &[Triplet], iteration: u64) -> Result<Loss> {
         let Recipe { crop, seed, .. } = *self.recipe;
-        let (list, photos, network) = (self.list, &mut self.photos, &*self.network);
-        let mut input = |item: usize| -> Result<Option<Tensor>> {
-            let made = view(list, photos, item, Margins::drawn(crop, seed, iteration, item));
-            Ok(made.map(|image| network.input(&image)).transpose()?)
-        };
-        let mut of_batch = |at: usize| items.get(at).map_or(Ok(None), |&item| input(item));
-        let rows = descriptors(network, items.len(), &mut of_batch)?;
-        let dim = network.dim();
+        let margins = |item| Margins::drawn(crop, seed, iteration, item);
+        let first = self.team.each(self.list, items, &margins, |share| {
+            let Share { network, items, next } = share;
+            let mut kept = Kept::default();
+            let mut inputs = |at: usize| -> Result<Option<Tensor>> {
+                let Some(&item) = items.get(at) else { return Ok(None) };
+                let Some(picture) = next(item) else { return Ok(None) };
+                let input = network.input(&picture)?;
+                kept.put(item, picture);
+                Ok(Some(input))
+            };
+            Ok((descriptors(network, items.len(), &mut inputs)?, kept))
+        })?;
+        let (rows, kept): (Vec<_>, Vec<_>) = first.into_iter().unzip();
+        let rows = rows.concat();
         let lost = rows.iter().filter(|row| row.is_none()).count();
         let (mut seen, mut matrix) = (Vec::new(), Vec::new());
         for (&item, row) in items.iter().zip(rows) {
@@ -383,20 +397,55 @@ impl Training<'_> {
             seen.push(item);
             matrix.extend(row);
         }
-        let judge = Judge { list, recipe: self.recipe, labels: &self.labels };
+        let dim = self.team.network()?.dim();
+        let judge = Judge { list: self.list, recipe: self.recipe, labels: &self.labels };
         let loss = judge.loss(self.classifier.as_ref(), (&matrix, dim), &seen, triplets)?;
         if !(loss.value.is_finite() && loss.gradient.iter().all(|v| v.is_finite())) {
             let names: Vec<String> = items
                 .iter()
-                .filter_map(|&item| list.entries.get(item))
+                .filter_map(|&item| self.list.entries.get(item))
                 .map(|entry| entry.path.display().to_string())
                 .collect();
             let what = format!("the loss is {}, of {}", loss.value, names.join(", "));
             return Err(Error::NotFinite { iteration, what });
         }
-        let mut input = |at: usize| seen.get(at).map_or(Ok(None), |&item| input(item));
-        self.summary.failed_photos += lost + propagate(network, &loss.gradient, dim, &mut input)?;
+        let gone = self.second_pass(&seen, &loss.gradient, dim, &margins, &Kept::all(kept))?;
+        self.summary.failed_photos += lost + gone;
         Ok(loss)
+    }
+
+    /// Adds the gradient of each of the photos `seen`, whose rows `gradient` (n, dim) has. Photos
+    /// whose row is 0 are not run. Returns the number of those that are gone by now.
+    fn second_pass(
+        &mut self,
+        seen: &[usize],
+        gradient: &[f64],
+        dim: usize,
+        margins: &(dyn Fn(usize) -> Margins + Sync),
+        kept: &Kept,
+    ) -> Result<usize> {
+        let row_of = |item: usize| {
+            let at = seen.binary_search(&item).ok()?;
+            gradient.get(at * dim..(at + 1) * dim)
+        };
+        let moves = |row: &[f64]| row.iter().any(|&v| v != 0.0);
+        let moved: Vec<usize> =
+            seen.iter().copied().filter(|&item| row_of(item).is_some_and(moves)).collect();
+        let gone = self.team.each(self.list, &moved, margins, |share| {
+            let Share { network, items, next } = share;
+            let rows: Vec<f64> =
+                items.iter().filter_map(|&item| row_of(item)).flatten().copied().collect();
+            let mut inputs = |at: usize| -> Result<Option<Tensor>> {
+                let Some(&item) = items.get(at) else { return Ok(None) };
+                let input = match kept.get(item) {
+                    Some(picture) => Some(network.input(picture)?),
+                    None => next(item).map(|picture| network.input(&picture)).transpose()?,
+                };
+                Ok(input)
+            };
+            propagate(network, &rows, dim, &mut inputs)
+        })?;
+        Ok(gone.into_iter().sum())
     }
 }
 
@@ -437,54 +486,4 @@ impl Judge<'_> {
         let triplets: Vec<Triplet> = triplets.iter().filter_map(of_rows).collect();
         triplet_loss(rows, dim, &triplets, self.recipe.margin)
     }
-}
-
-/// Refuses weights that are no numbers any more: no file is made of them.
-fn check_finite(network: &Trainable, iteration: u64) -> Result<()> {
-    for (name, tensor) in network.parameters() {
-        let finite = tensor.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
-        if finite.map_err(Error::torch("checking weights"))? == 0 {
-            let what = format!("{name} is not finite any more: the learning rate may be too high");
-            return Err(Error::NotFinite { iteration, what });
-        }
-    }
-    Ok(())
-}
-
-/// The picture of a photo of the list; None, and a warning, where there is none.
-fn view(
-    list: &List,
-    photos: &mut Photos,
-    item: usize,
-    margins: Margins,
-) -> Option<image::RgbImage> {
-    let entry = list.entries.get(item)?;
-    match photos.view(entry, margins) {
-        Ok(image) => Some(image),
-        Err(reason) => {
-            tracing::warn!(photo = %entry.path.display(), reason, "a photo is left out");
-            None
-        }
-    }
-}
-
-/// Writes the weights as a file that [`Network`](ocelli_network::Network) opens. Its metadata say
-/// of what, on what and how they were trained.
-fn write_weights(network: &Trainable, list: &List, recipe: &Recipe, out: &Path) -> Result<()> {
-    let mut tensors = Vec::new();
-    for (name, tensor) in network.parameters() {
-        tensors.push((name, checkpoint::array(&tensor)?));
-    }
-    let text = serde_json::to_string(recipe)
-        .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
-    let learned = [
-        ("ocelli.source", "ocelli-learn".to_owned()),
-        ("ocelli.learn.loss", recipe.loss.name().to_owned()),
-        ("ocelli.learn.parent", network.parent().to_string()),
-        ("ocelli.learn.list", list.hash.to_string()),
-        ("ocelli.learn.recipe", text),
-    ];
-    let learned = learned.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let metadata = network.metadata().iter().cloned().chain(learned);
-    Ok(write_atomically(out, &safetensors_bytes(&tensors, metadata))?)
 }

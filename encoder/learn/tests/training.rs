@@ -10,6 +10,7 @@ use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
 use ocelli_learn::loss::LossKind;
 use ocelli_learn::mining::{Hardness, Pool};
 use ocelli_learn::photos::{Margins, Photos};
+use ocelli_learn::train::Step;
 use ocelli_learn::{Checkpoints, Error, List, Recipe, train};
 use ocelli_network::training::TrainingPrecision;
 use ocelli_network::{Network, NetworkOptions, Trainable, tch};
@@ -34,6 +35,8 @@ fn recipe() -> Recipe {
 }
 
 fn network() -> Trainable {
+    // Tests run side by side.
+    ocelli_network::set_torch_threads(1);
     let weights = common::seeded(SeededArch::Resnet18, 2);
     open(&weights, &NetworkOptions::default(), TrainingPrecision::Single)
 }
@@ -78,8 +81,10 @@ fn a_training_makes_hard_triplets_easier() {
     let run = |recipe: &Recipe, name: &str| {
         let (mut network, mut steps) = (network(), Vec::new());
         let out = folder.path().join(name);
-        let summary =
-            train(&list, &mut network, recipe, None, &out, &mut |s| steps.push(s.clone())).unwrap();
+        let summary = train(&list, (&mut network, &mut [], 1), recipe, None, &out, &mut |s| {
+            steps.push(s.clone())
+        })
+        .unwrap();
         (network, steps, summary, out)
     };
     let (trained, steps, summary, out) = run(&recipe(), "trained");
@@ -115,6 +120,34 @@ fn a_training_makes_hard_triplets_easier() {
     assert_eq!(weights.metadata("ocelli.learn.parent"), Some(parent.as_str()));
 }
 
+/// Photos on two threads give the weights of one thread, but for the order of sums.
+#[test]
+fn copies_of_the_network_work_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
+    let recipe = Recipe { iterations: 3, ..recipe() };
+    let run = |count: usize| {
+        let mut all: Vec<Trainable> = (0..count).map(|_| network()).collect();
+        let (first, copies) = all.split_first_mut().unwrap();
+        let (out, mut steps) = (folder.path().join(format!("{count}")), Vec::new());
+        let report = &mut |step: &Step| steps.push(step.clone());
+        train(&list, (first, copies, 1), &recipe, None, &out, report).unwrap();
+        (served(&list, &out), steps)
+    };
+    let (one, steps) = run(1);
+    for count in [2, 3, 40] {
+        let (several, others) = run(count);
+        for (a, b) in steps.iter().zip(&others) {
+            assert_eq!((a.photos, a.terms, a.active), (b.photos, b.terms, b.active));
+            assert!((a.loss - b.loss).abs() < 1e-4, "{a:?} {b:?}");
+        }
+        for (a, b) in one.chunks(32).zip(several.chunks(32)) {
+            let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.9999, "{count}: {cosine}");
+        }
+    }
+}
+
 /// Each loss falls on the set that it is trained on, and the file says which it was.
 #[test]
 fn every_loss_falls() {
@@ -134,7 +167,8 @@ fn every_loss_falls() {
         };
         let (mut network, mut steps) = (network(), Vec::new());
         let out = folder.path().join(loss.name());
-        train(&list, &mut network, &recipe, None, &out, &mut |s| steps.push(s.loss)).unwrap();
+        train(&list, (&mut network, &mut [], 1), &recipe, None, &out, &mut |s| steps.push(s.loss))
+            .unwrap();
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&steps[..4]), mean(&steps[12..]));
         assert!(last < 0.9 * first, "{loss:?}: {steps:?}");
@@ -165,8 +199,10 @@ fn validations_choose_the_weights() {
     };
     let (mut network, mut steps) = (network(), Vec::new());
     let out = folder.path().join("best");
-    let summary =
-        train(&list, &mut network, &recipe, None, &out, &mut |s| steps.push(s.clone())).unwrap();
+    let summary = train(&list, (&mut network, &mut [], 1), &recipe, None, &out, &mut |s| {
+        steps.push(s.clone())
+    })
+    .unwrap();
     assert_eq!(summary.photos, 16);
     let maps: Vec<(u64, f64)> =
         steps.iter().filter_map(|s| Some((s.iteration, s.validation?))).collect();
@@ -176,7 +212,7 @@ fn validations_choose_the_weights() {
     // A training that ends at the best iteration writes the same weights.
     let short = Recipe { iterations: best, ..recipe.clone() };
     let (mut again, other) = (self::network(), folder.path().join("short"));
-    train(&list, &mut again, &short, None, &other, &mut |_| {}).unwrap();
+    train(&list, (&mut again, &mut [], 1), &short, None, &other, &mut |_| {}).unwrap();
     let tensors = |path: &Path| -> Vec<f64> {
         let weights = Weights::read(path).unwrap();
         let names: Vec<&str> = weights.names().collect();
@@ -192,7 +228,8 @@ fn validations_choose_the_weights() {
 
     let none = Recipe { patience: 0, ..recipe };
     let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
-    let error = train(&list, &mut again, &none, None, &other, &mut |_| {}).unwrap_err();
+    let error =
+        train(&list, (&mut again, &mut [], 1), &none, None, &other, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("photos of the split \"val\""), "{error}");
 }
 
@@ -212,7 +249,8 @@ fn command(folder: &Path, out: &str, checkpoint: Option<&str>) -> Command {
 #[test]
 fn a_killed_training_goes_on() {
     kill_and_go_on(&[]);
-    kill_and_go_on(&["--loss", "classification", "--photos", "8", "--validate-every", "2"]);
+    let classes = ["--loss", "classification", "--photos", "8", "--validate-every", "2"];
+    kill_and_go_on(&[&classes[..], &["--photos-at-once", "2", "--threads", "2"]].concat());
 }
 
 fn kill_and_go_on(flags: &[&str]) {
@@ -265,22 +303,26 @@ fn bad_input_ends_in_words() {
     let out = folder.path().join("out");
     let state = Checkpoints { path: folder.path().join("state"), every: 1 };
     let mut wild = Recipe { rate: 1e30, ..recipe() };
-    let error = train(&list, &mut network(), &wild, Some(&state), &out, &mut |_| {}).unwrap_err();
+    let error = train(&list, (&mut network(), &mut [], 1), &wild, Some(&state), &out, &mut |_| {})
+        .unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(!out.exists());
     // Without a checkpoint the next loss tells, and names the photos.
     wild.rate = 1e18;
-    let error = train(&list, &mut network(), &wild, None, &out, &mut |_| {}).unwrap_err();
+    let error =
+        train(&list, (&mut network(), &mut [], 1), &wild, None, &out, &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
 
     std::fs::remove_file(folder.path().join("0-1.png")).unwrap();
     std::fs::write(folder.path().join("1-1.png"), b"no photo").unwrap();
-    let summary = train(&list, &mut network(), &recipe(), None, &out, &mut |_| {}).unwrap();
+    let summary =
+        train(&list, (&mut network(), &mut [], 1), &recipe(), None, &out, &mut |_| {}).unwrap();
     assert!(summary.failed_photos >= 2, "{summary:?}");
     assert!(out.exists());
 
     std::fs::write(&path, r#"{"path": "2-1.png", "class": "2"}"#).unwrap();
     let list = List::read(&path).unwrap();
-    let error = train(&list, &mut network(), &recipe(), None, &out, &mut |_| {}).unwrap_err();
+    let error =
+        train(&list, (&mut network(), &mut [], 1), &recipe(), None, &out, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("at least two classes of several photos"), "{error}");
 }

@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""What training a network is worth, on two cores: ./bench learn.
+
+A ResNet-18 to layer3 is trained on photos of classes that no judged photo belongs to, with a small
+recipe: longest side 160, 16 triplets (or 48 photos) an iteration, 60 iterations. The baseline is
+the same network with a PCA whitening of the same photos. Every variant sees as many photos, but for
+the pools that triplets are mined in. Rates were chosen on classes of the generated training set
+that were held out, by --rates.
+
+Generated landmarks: 80 to learn from, 40 others to find among distractors. Real photos: 78 places
+to learn from; judged on Paris (leave one out, with 1,100 distractors) and on Holidays.
+
+The last line is one JSON object.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bench-data" / "peer"))
+
+import processor  # noqa: E402
+import spent  # noqa: E402
+
+BIN = ROOT / "target" / "release"
+SIZE, ITERATIONS, TRIPLETS, POOL, DIM, SEED = 160, 60, 16, 500, 128, 1
+TRAIN = {"landmarks": 80, "views": 12, "queries": 3, "distractors": 0, "seed": 31}
+TEST = {"landmarks": 40, "views": 8, "queries": 3, "distractors": 400, "seed": 32}
+THREADS = ("--threads", 2, "--photos-at-once", 2)
+LEAVE_ONE_OUT = "leave-one-out"
+#: Learning rate of each loss.
+RATES = {"classification": 1e-3, "arcface": 1e-3, "triplet": 1e-2, "ap": 1e-3}
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def run(*words, **more):
+    words = [str(word) for word in words]
+    print("$", " ".join(words), file=sys.stderr, flush=True)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, **more)
+    if done.returncode != 0:
+        sys.exit(f"learn: {words[0]} failed with {done.returncode}")
+    return done.stdout
+
+
+def generated(folder, shape):
+    flags = [word for name, value in shape.items() for word in (f"--{name}", value)]
+    if not folder.exists():
+        run(BIN / "ocelli-bench-data", "landmarks", "--out", folder, "--longest-side", 448, *flags)
+    return folder
+
+
+def landmark_list(folder, path, held_out=0):
+    """A list of generated photos; the last landmarks are in the split val."""
+    lines = []
+    for photo in sorted((folder / "photos").glob("*_*_*.jpg")):
+        name = re.sub(r"_[0-9]+$", "", photo.stem)
+        number = int(name.rsplit("_", 1)[1])
+        split = "val" if number >= TRAIN["landmarks"] - held_out else "train"
+        lines.append({"path": str(photo), "class": name, "split": split})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+class Bench:
+    def __init__(self, out, data, weights):
+        self.out, self.data, self.weights = out, data, weights
+
+    def train(self, name, photos, loss, *flags, weights=None, iterations=ITERATIONS, rate=None):
+        """The file of a trained network, and the seconds that it took. Made once."""
+        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.json"
+        if not note.exists():
+            head = ["--head-dim", DIM] if weights is None else []
+            rate = RATES[loss] if rate is None else rate
+            words = ["train", photos, "--weights", weights or self.weights, "--out", out]
+            words += ["--size", SIZE, "--iterations", iterations, "--loss", loss, "--rate", rate]
+            words += ["--triplets", TRIPLETS, "--photos", 3 * TRIPLETS, "--pool", POOL]
+            words += ["--seed", SEED, *THREADS, "--format", "json", *head, *flags]
+            started = time.monotonic()
+            lines = run(BIN / "ocelli-learn", *words).splitlines()
+            seconds = time.monotonic() - started
+            note.write_text(json.dumps({"seconds": seconds, "lines": lines}))
+        return out, json.loads(note.read_text())
+
+    def judge(self, name, truth, weights, *flags, extra=(), setup=None, kind="plain"):
+        """The report of a network on a data set. Made once."""
+        report = self.out / f"{name}-{kind}.report.json"
+        if not report.exists():
+            work = self.out / f"{name}-{kind}.work"
+            words = ["eval", "retrieval", truth, "--work", work, "--out", report, *extra]
+            sizes = [] if "--sizes" in flags else ["--sizes", SIZE]
+            network = ["--", "--weights", weights, *sizes, *flags]
+            run(BIN / "ocelli", *words, "--format", "json", *network)
+            shutil.rmtree(work, ignore_errors=True)
+        setups = json.loads(report.read_text())["setups"]
+        return report, next(s for s in setups if setup in (None, s["name"]))
+
+    def compare(self, before, after, setup=None):
+        """Difference of two reports with its 95 % interval."""
+        words = ["eval", "retrieval", "--compare", before, after, "--format", "json"]
+        setups = json.loads(run(BIN / "ocelli", *words))["setups"]
+        return next(s for s in setups if setup in (None, s["name"]))
+
+
+def variants(bench, name, photos):
+    """Files of all variants on a set of photos, by name."""
+    made, half = {}, ITERATIONS // 2
+    made["off the shelf"], _ = bench.train(
+        f"{name}-pca", photos, "triplet", iterations=1, rate=0.0
+    )
+    for loss in ("classification", "arcface", "triplet", "ap"):
+        made[loss], note = bench.train(f"{name}-{loss}", photos, loss)
+        say(f"  {name}, {loss}: {ITERATIONS} iterations in {note['seconds']:.0f} s")
+    first, _ = bench.train(f"{name}-half", photos, "classification", iterations=half)
+    made["classification, triplet"], _ = bench.train(
+        f"{name}-both", photos, "triplet", weights=first, iterations=half
+    )
+    return made
+
+
+def table(bench, name, made, truths):
+    """Judges all variants on data sets; returns the values by variant and set."""
+    found = {}
+    columns = "".join(f" {title}, mAP | difference (95 %) |" for title, *_ in truths)
+    say(f"\n| {name} |{columns}\n|---|" + "---|---|" * len(truths))
+    for variant, weights in made.items():
+        row = f"| {variant} |"
+        for title, truth, flags, extra, setup in truths:
+            kind = re.sub(r"[^a-z0-9]+", "-", f"{title} {variant}".lower())
+            report, judged = bench.judge(
+                name, truth, weights, *flags, extra=extra, setup=setup, kind=kind
+            )
+            base = found.get(("off the shelf", title), (report, None, None))[0]
+            apart = bench.compare(base, report, setup)
+            found[variant, title] = (report, judged["value"], apart)
+            low, high = apart["interval"]
+            row += f" {judged['value']:.4f} | {apart['difference']:+.4f} "
+            row += f"({low:+.4f} to {high:+.4f}) |"
+        say(row)
+    return found
+
+
+def interval(apart):
+    """A difference and the two ends of its interval."""
+    return [round(value, 4) for value in (apart["difference"], *apart["interval"])]
+
+
+def rates(bench, photos):
+    """Validation mAP of each loss at several rates, on landmarks that were held out."""
+    tried = {"off the shelf": ("triplet", [0.0])}
+    tried |= {loss: (loss, [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]) for loss in RATES}
+    for name, (loss, values) in tried.items():
+        for rate in values:
+            every = ("--validate-every", ITERATIONS // 4)
+            tag = re.sub(r"[^a-z]+", "-", name)
+            _, note = bench.train(
+                f"rate-{tag}-{rate}", photos, loss, *every, rate=rate, iterations=ITERATIONS // 2
+            )
+            steps = [json.loads(line) for line in note["lines"]]
+            maps = [step["validation"] for step in steps if "validation" in step]
+            say(f"{name} {rate}: {' '.join(f'{value:.4f}' for value in maps)}")
+
+
+def memory(bench, photos, weights):
+    """Peak bytes of an iteration with 1, 8 and 64 triplets."""
+    peaks = {}
+    for triplets in (1, 8, 64):
+        words = ["train", photos, "--weights", weights, "--out", bench.out / "memory.safetensors"]
+        words += ["--size", 320, "--iterations", 2, "--pool", 300, "--triplets", triplets]
+        took = spent.run(BIN / "ocelli-learn", *words, "--rate", 0, "--format", "json")
+        if took.code != 0:
+            sys.exit("learn: ocelli-learn failed")
+        peaks[triplets] = took.peak_bytes
+    told = (f"{n} triplets {b / 1e6:.0f} MB" for n, b in peaks.items())
+    say("\npeak memory, side 320: " + ", ".join(told))
+    return peaks[64] / peaks[1]
+
+
+def beside_torch(bench, photos, weights, python):
+    """Gradient and speed beside PyTorch."""
+    peer = ROOT / "bench-data" / "peer" / "learn_peer.py"
+    worst = 0.0
+    for precision in ([], ["double"]):
+        file = bench.out / "gradient.safetensors"
+        run(BIN / "examples" / "gradient", weights, photos, SIZE, file, *precision)
+        found = json.loads(run(python, peer, "gradients", file).splitlines()[-1])
+        worst = max(worst, found["gradient"])
+        say(f"gradient of 8 photos beside PyTorch's autograd, {found['dtype']}: "
+            f"{found['gradient']:.1e} apart, the worst of {found['parameters']} tensors")
+    own, theirs = [], []
+    recipe = ["--size", SIZE, "--iterations", 8, "--triplets", TRIPLETS, "--pool", 100]
+    for _ in range(5):
+        words = ["train", photos, "--weights", weights, "--out", bench.out / "speed.safetensors"]
+        started = time.monotonic()
+        run(BIN / "ocelli-learn", *words, *recipe, *THREADS, "--format", "json")
+        own.append(8 / (time.monotonic() - started))
+        words = ["loop", "--weights", weights, "--list", photos, "--threads", 2]
+        found = run(python, peer, *words, *recipe).splitlines()[-1]
+        theirs.append(json.loads(found)["iterations_per_s"])
+    ratio = statistics.median(a / b for a, b in zip(own, theirs))
+    say(f"iterations a second, two threads, median of 5: {statistics.median(own):.3f}, PyTorch "
+        f"{statistics.median(theirs):.3f}: {ratio:.2f} x")
+    return worst, ratio
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--data", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--torch", type=Path, required=True, help="a Python with PyTorch")
+    p.add_argument("--rates", action="store_true", help="try rates, and no more")
+    a = p.parse_args()
+    data, out = a.data.resolve(), a.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    weights = data / "weights" / "resnet18_conv1-layer3_bnfolded.safetensors"
+    if not weights.exists():
+        weights = out / "seeded.safetensors"
+        if not weights.exists():
+            made = ("--arch", "resnet18", "--last-stage", 3, "--out", weights)
+            run(BIN / "ocelli-encoder", "weights", "seeded", *made)
+        say("without weights in OCELLI_DATA: a network that was not trained before")
+    bench = Bench(out, data, weights)
+    say(f"== ResNet-18 to layer3, side {SIZE}, {DIM} dimensions, on {processor.name()}")
+    train, test = generated(out / "train", TRAIN), generated(out / "test", TEST)
+    if a.rates:
+        rates(bench, landmark_list(train, out / "held-out.jsonl", held_out=20))
+        return
+    photos = landmark_list(train, out / "generated.jsonl")
+    made = variants(bench, "generated", photos)
+    truths = [("landmarks", test, [], [], None)]
+    found = table(bench, "generated", made, truths)
+
+    def of(variant, title="landmarks"):
+        return round(found[variant, title][1], 4)
+
+    last = {
+        "map_off_the_shelf": of("off the shelf"),
+        "map_classification": of("classification"),
+        "map_arcface": of("arcface"),
+        "map_triplet": of("triplet"),
+        "map_classification_triplet": of("classification, triplet"),
+        "map_ap": of("ap"),
+        "map_noisy": None,
+        "map_cleaned": None,
+        "map_rpn": None,
+    }
+    of_classes, of_triplets = (found[v, "landmarks"][0] for v in ("classification", "triplet"))
+    last["triplet_over_classification"] = interval(bench.compare(of_classes, of_triplets))
+    real = data / "images" / "landmarks" / "train.jsonl"
+    last |= {"real_gain_paris": None, "real_gain_other": None}
+    if real.exists():
+        images = data / "images"
+        extra = [w for f in ("imagenet", "corel") for w in ("--distractors", images / f)]
+        paris = images / "paris322" / "groundtruth.json"
+        truths = [
+            ("Paris", paris, ["--no-exif"], extra, LEAVE_ONE_OUT),
+            ("Holidays", images / "holidays", ["--no-exif"], [], None),
+        ]
+        found = table(bench, "real", variants(bench, "real", real), truths)
+        best = max(("classification", "arcface", "triplet", "ap", "classification, triplet"),
+                   key=lambda variant: found[variant, "Paris"][1])
+        for title, key in (("Paris", "real_gain_paris"), ("Holidays", "real_gain_other")):
+            apart = found[best, title][2]
+            last[key] = interval(apart)
+    last["memory_ratio_64_over_1"] = round(memory(bench, photos, made["off the shelf"]), 3)
+    apart, ratio = beside_torch(bench, photos, made["off the shelf"], a.torch)
+    last |= {"gradient_apart": apart, "iterations_ratio_pytorch": round(ratio, 3)}
+    last["processor"] = processor.name()
+    say()
+    say(json.dumps(last))
+
+
+if __name__ == "__main__":
+    main()

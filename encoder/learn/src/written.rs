@@ -1,0 +1,51 @@
+//! The file of a trained network.
+
+use std::path::Path;
+
+use ocelli_index::container::write_atomically;
+use ocelli_network::Trainable;
+use ocelli_weights::write::safetensors_bytes;
+
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::list::List;
+use crate::recipe::Recipe;
+
+/// Refuses weights that are no numbers any more: no file is made of them.
+///
+/// # Errors
+/// `NotFinite` with the name of the tensor; `Torch`.
+pub fn check_finite(network: &Trainable, iteration: u64) -> Result<()> {
+    for (name, tensor) in network.parameters() {
+        let finite = tensor.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
+        if finite.map_err(Error::torch("checking weights"))? == 0 {
+            let what = format!("{name} is not finite any more: the learning rate may be too high");
+            return Err(Error::NotFinite { iteration, what });
+        }
+    }
+    Ok(())
+}
+
+/// Writes the weights as a file that [`Network`](ocelli_network::Network) opens. Its metadata say
+/// of what, on what and how they were trained.
+///
+/// # Errors
+/// `Index` for a file that cannot be written; `Torch`.
+pub fn write_weights(network: &Trainable, list: &List, recipe: &Recipe, out: &Path) -> Result<()> {
+    let mut tensors = Vec::new();
+    for (name, tensor) in network.parameters() {
+        tensors.push((name, checkpoint::array(&tensor)?));
+    }
+    let text = serde_json::to_string(recipe)
+        .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
+    let learned = [
+        ("ocelli.source", "ocelli-learn".to_owned()),
+        ("ocelli.learn.loss", recipe.loss.name().to_owned()),
+        ("ocelli.learn.parent", network.parent().to_string()),
+        ("ocelli.learn.list", list.hash.to_string()),
+        ("ocelli.learn.recipe", text),
+    ];
+    let learned = learned.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let metadata = network.metadata().iter().cloned().chain(learned);
+    Ok(write_atomically(out, &safetensors_bytes(&tensors, metadata))?)
+}
