@@ -36,7 +36,9 @@ TEST = {"landmarks": 40, "views": 8, "queries": 3, "distractors": 400, "seed": 3
 THREADS = ("--threads", 2, "--photos-at-once", 2)
 LEAVE_ONE_OUT = "leave-one-out"
 #: Learning rate of each loss.
-RATES = {"classification": 1e-3, "arcface": 1e-3, "triplet": 1e-2, "ap": 1e-3}
+RATES = {"classification": 5e-4, "arcface": 1e-4, "triplet": 3e-5, "ap": 5e-4}
+#: Triplets are drawn from so many of a query: the hardest ones are too hard to begin with.
+HARDEST = 1000
 
 
 def say(text=""):
@@ -60,9 +62,13 @@ def generated(folder, shape):
 
 
 def landmark_list(folder, path, held_out=0):
-    """A list of generated photos; the last landmarks are in the split val."""
+    """A list of generated photos that show their landmark; the last landmarks are in the split
+    val."""
     lines = []
-    for photo in sorted((folder / "photos").glob("*_*_*.jpg")):
+    queries = json.loads((folder / "groundtruth.json").read_text())["queries"]
+    junk = {name for query in queries for name in query["junk"]}
+    photos = sorted((folder / "photos").glob("*_*_*.jpg"))
+    for photo in (photo for photo in photos if photo.stem not in junk):
         name = re.sub(r"_[0-9]+$", "", photo.stem)
         number = int(name.rsplit("_", 1)[1])
         split = "val" if number >= TRAIN["landmarks"] - held_out else "train"
@@ -78,24 +84,28 @@ class Bench:
     def train(self, name, photos, loss, *flags, weights=None, iterations=ITERATIONS, rate=None):
         """The file of a trained network, and the seconds that it took. Made once."""
         out, note = self.out / f"{name}.safetensors", self.out / f"{name}.json"
-        if not note.exists():
-            head = ["--head-dim", DIM] if weights is None else []
-            rate = RATES[loss] if rate is None else rate
-            words = ["train", photos, "--weights", weights or self.weights, "--out", out]
-            words += ["--size", SIZE, "--iterations", iterations, "--loss", loss, "--rate", rate]
-            words += ["--triplets", TRIPLETS, "--photos", 3 * TRIPLETS, "--pool", POOL]
-            words += ["--seed", SEED, *THREADS, "--format", "json", *head, *flags]
+        head = ["--head-dim", DIM] if weights is None else []
+        rate = RATES[loss] if rate is None else rate
+        words = ["train", photos, "--weights", weights or self.weights, "--out", out]
+        words += ["--size", SIZE, "--iterations", iterations, "--loss", loss, "--rate", rate]
+        words += ["--triplets", TRIPLETS, "--photos", 3 * TRIPLETS, "--pool", POOL]
+        words += ["--hardest", HARDEST, "--seed", SEED, *THREADS, "--format", "json", *head, *flags]
+        words = [str(word) for word in words]
+        made = json.loads(note.read_text()) if note.exists() else {}
+        if made.get("words") != words:
             started = time.monotonic()
             lines = run(BIN / "ocelli-learn", *words).splitlines()
-            seconds = time.monotonic() - started
-            note.write_text(json.dumps({"seconds": seconds, "lines": lines}))
-        return out, json.loads(note.read_text())
+            made = {"words": words, "seconds": time.monotonic() - started, "lines": lines}
+            note.write_text(json.dumps(made))
+            for report in self.out.glob(f"{name}.judged-*"):
+                report.unlink()
+        return out, made
 
-    def judge(self, name, truth, weights, *flags, extra=(), setup=None, kind="plain"):
-        """The report of a network on a data set. Made once."""
-        report = self.out / f"{name}-{kind}.report.json"
+    def judge(self, truth, weights, *flags, extra=(), setup=None, kind="plain"):
+        """The report of a network on a data set. Made once for the network."""
+        report = self.out / f"{weights.stem}.judged-{kind}.json"
         if not report.exists():
-            work = self.out / f"{name}-{kind}.work"
+            work = self.out / f"{weights.stem}-{kind}.work"
             words = ["eval", "retrieval", truth, "--work", work, "--out", report, *extra]
             sizes = [] if "--sizes" in flags else ["--sizes", SIZE]
             network = ["--", "--weights", weights, *sizes, *flags]
@@ -135,9 +145,9 @@ def table(bench, name, made, truths):
     for variant, weights in made.items():
         row = f"| {variant} |"
         for title, truth, flags, extra, setup in truths:
-            kind = re.sub(r"[^a-z0-9]+", "-", f"{title} {variant}".lower())
+            kind = title.lower()
             report, judged = bench.judge(
-                name, truth, weights, *flags, extra=extra, setup=setup, kind=kind
+                truth, weights, *flags, extra=extra, setup=setup, kind=kind
             )
             base = found.get(("off the shelf", title), (report, None, None))[0]
             apart = bench.compare(base, report, setup)
@@ -157,7 +167,7 @@ def interval(apart):
 def rates(bench, photos):
     """Validation mAP of each loss at several rates, on landmarks that were held out."""
     tried = {"off the shelf": ("triplet", [0.0])}
-    tried |= {loss: (loss, [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]) for loss in RATES}
+    tried |= {loss: (loss, [1e-5, 3e-5, 1e-4, 5e-4, 2e-3]) for loss in RATES}
     for name, (loss, values) in tried.items():
         for rate in values:
             every = ("--validate-every", ITERATIONS // 4)
@@ -201,9 +211,11 @@ def beside_torch(bench, photos, weights, python):
     for _ in range(5):
         words = ["train", photos, "--weights", weights, "--out", bench.out / "speed.safetensors"]
         started = time.monotonic()
-        run(BIN / "ocelli-learn", *words, *recipe, *THREADS, "--format", "json")
+        flags = ["--hardest", HARDEST, *THREADS, "--format", "json"]
+        run(BIN / "ocelli-learn", *words, *recipe, *flags)
         own.append(8 / (time.monotonic() - started))
         words = ["loop", "--weights", weights, "--list", photos, "--threads", 2]
+        words += ["--keep-pictures", "--hardest", HARDEST]
         found = run(python, peer, *words, *recipe).splitlines()[-1]
         theirs.append(json.loads(found)["iterations_per_s"])
     ratio = statistics.median(a / b for a, b in zip(own, theirs))

@@ -8,9 +8,10 @@ use crate::draws::{Purpose, rng};
 
 /// Photos of a class in a batch that is ranked.
 const OF_A_CLASS: usize = 4;
+/// Photos of a class that a classifier begins with.
+const OF_EACH: usize = 8;
 
-/// `count` of `usable`, drawn without repetition; all where there are no more. Ascending if `usable`
-/// is.
+/// `count` of `usable`, drawn without repetition; all where there are no more. Ascending.
 #[must_use]
 pub fn random(usable: &[usize], count: usize, seed: u64, iteration: u64) -> Vec<usize> {
     let mut rng = rng(seed, Purpose::Batch, iteration, 0);
@@ -28,10 +29,7 @@ pub fn of_classes(
     count: usize,
     (seed, iteration): (u64, u64),
 ) -> Vec<usize> {
-    let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for &item in usable {
-        classes.entry(class(item)).or_default().push(item);
-    }
+    let classes = by_class(usable, class);
     let mut rng = rng(seed, Purpose::Batch, iteration, 0);
     let mut order: Vec<&Vec<usize>> = classes.values().collect();
     order.shuffle(&mut rng);
@@ -44,6 +42,27 @@ pub fn of_classes(
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// Up to eight random ones of each class. Ascending.
+#[must_use]
+pub fn some_of_each(usable: &[usize], class: impl Fn(usize) -> u32, seed: u64) -> Vec<usize> {
+    let mut rng = rng(seed, Purpose::Classifier, 0, 0);
+    let classes = by_class(usable, class);
+    let mut chosen: Vec<usize> = Vec::new();
+    for items in classes.values() {
+        chosen.extend(items.sample(&mut rng, OF_EACH).copied());
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn by_class(usable: &[usize], class: impl Fn(usize) -> u32) -> BTreeMap<u32, Vec<usize>> {
+    let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for &item in usable {
+        classes.entry(class(item)).or_default().push(item);
+    }
+    classes
 }
 
 #[cfg(test)]
@@ -64,6 +83,10 @@ mod tests {
         assert_ne!(batch, of_classes(&usable, class, 16, (1, 6)));
         assert_eq!(of_classes(&usable, class, 1, (1, 5)).len(), 2);
         assert_eq!(of_classes(&usable, class, 900, (1, 5)).len(), 40);
+        let each = some_of_each(&usable[..55], class, 1);
+        assert!(each.is_sorted());
+        assert_eq!(each.len(), 55, "classes have five or six");
+        assert_eq!(some_of_each(&[7; 20], class, 1).len(), 8);
         let batch = random(&usable, 16, 1, 5);
         assert!(batch.len() == 16 && batch.is_sorted());
         assert_ne!(batch, random(&usable, 16, 1, 6));

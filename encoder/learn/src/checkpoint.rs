@@ -1,7 +1,7 @@
 //! The state of a training in a file: resuming from it gives the bytes of a run without a pause.
 //!
 //! A checkpoint is a safetensors file: weights and velocities in the order of the network's
-//! parameters and of the classifier's, the mining pool, and metadata that say of which training it is. Random numbers need
+//! parameters and of the classifier's, the weights of the best validation, the mining pool, and metadata that say of which training it is. Random numbers need
 //! no state, since the seed and the iteration decide them.
 
 use std::path::Path;
@@ -38,13 +38,15 @@ pub struct Progress {
     pub pool: Option<Features>,
 }
 
-/// A validation, and when it was.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The best validation.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Best {
     /// Iterations done then.
     pub iteration: u64,
     /// mAP on the photos of the split "val".
     pub map: f64,
+    /// The network's weights of then, in their order.
+    pub weights: Vec<Array>,
 }
 
 /// A tensor as a file has it, in float32.
@@ -81,8 +83,12 @@ pub fn write(path: &Path, recipe: Hash, progress: &Progress, sgd: &Sgd) -> Resul
         let shape = vec![items.len(), *dim];
         tensors.push((DESCRIPTORS.to_owned(), Array { dtype: Dtype::F32, shape, bytes }));
     }
+    for (at, weight) in progress.best.iter().flat_map(|best| &best.weights).enumerate() {
+        tensors.push((name("best", at), weight.clone()));
+    }
     // The bits of the number, which are the same again.
-    let best = progress.best.map(|best| format!("{} {}", best.iteration, best.map.to_bits()));
+    let best =
+        progress.best.as_ref().map(|best| format!("{} {}", best.iteration, best.map.to_bits()));
     let metadata = [
         (VERSION_KEY, VERSION.to_owned()),
         (RECIPE_KEY, recipe.to_string()),
@@ -93,8 +99,8 @@ pub fn write(path: &Path, recipe: Hash, progress: &Progress, sgd: &Sgd) -> Resul
     Ok(write_atomically(path, &safetensors_bytes(&tensors, metadata))?)
 }
 
-/// Reads a checkpoint into the tensors and velocities of `sgd`; None where there is no file. `dim` is
-/// that of descriptors.
+/// Reads a checkpoint into the tensors and velocities of `sgd`; None where there is no file. `dim`
+/// is that of descriptors.
 ///
 /// # Errors
 /// `Invalid` for a checkpoint of another version or of another training, `Weights` for a file that
@@ -132,16 +138,30 @@ pub fn read(path: &Path, recipe: Hash, dim: usize, sgd: &Sgd) -> Result<Option<P
             })
         }
     };
-    let best = file.metadata(BEST_KEY).map(|text| {
-        let (iteration, bits) = text.split_once(' ')?;
-        Some(Best { iteration: iteration.parse().ok()?, map: f64::from_bits(bits.parse().ok()?) })
-    });
-    let best = match best {
-        Some(None) => return Err(file.bad("expected the best validation").into()),
-        Some(best) => best,
-        None => None,
-    };
+    let best = file.metadata(BEST_KEY).map(|text| best(&file, text, sgd)).transpose()?;
     Ok(Some(Progress { iteration, best, pool }))
+}
+
+/// The best validation of a checkpoint, of which `text` says when it was and how good.
+fn best(file: &Weights, text: &str, sgd: &Sgd) -> Result<Best> {
+    let said = text.split_once(' ').and_then(|(iteration, bits)| {
+        Some((iteration.parse().ok()?, f64::from_bits(bits.parse().ok()?)))
+    });
+    let (iteration, map) = said.ok_or_else(|| file.bad("expected the best validation"))?;
+    let mut weights = Vec::new();
+    for (at, tensor) in sgd.parameters().iter().enumerate() {
+        let name = name("best", at);
+        // Those of the classifier come last, and are not kept.
+        if !file.contains(&name) {
+            break;
+        }
+        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
+        let wanted: Vec<Option<usize>> = shape.iter().copied().map(Some).collect();
+        let values = file.floats(&name, &wanted)?.values;
+        let bytes = values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+        weights.push(Array { dtype: Dtype::F32, shape, bytes });
+    }
+    Ok(Best { iteration, map, weights })
 }
 
 fn name(part: &str, at: usize) -> String {

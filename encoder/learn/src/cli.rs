@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Form, Grid, InputConvention, Layer, Pooling};
 use ocelli_network::training::TrainingPrecision;
@@ -92,8 +92,9 @@ struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
-    /// Photos that are run at a time, each with an equal share of the threads. Memory grows with
-    /// them; small photos are faster.
+    /// Photos that are run at a time, each with an equal share of the threads, beside one for each
+    /// that decodes. Memory grows with them; small photos are faster. Weights depend on it in their
+    /// last bits.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     photos_at_once: u16,
@@ -225,6 +226,13 @@ impl TrainArgs {
         let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
         observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
         let threads = usize::from(self.threads);
+        if self.photos_at_once > self.threads {
+            bail!(
+                "--photos-at-once: expected at most the {} of --threads, found {}",
+                self.threads,
+                self.photos_at_once
+            );
+        }
         set_torch_threads((threads / usize::from(self.photos_at_once)).max(1));
         let recipe = self.recipe.values();
         recipe.check()?;

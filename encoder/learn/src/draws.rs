@@ -16,7 +16,7 @@ pub enum Purpose {
     Head = 4,
     /// The photos of an iteration, where they are not those of mined triplets.
     Batch = 5,
-    /// The first values of a classifier.
+    /// The photos that a classifier begins with.
     Classifier = 6,
 }
 

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 use crate::list::List;
 use crate::loss::LossKind;
 
+/// Fewest photos of an iteration that are ranked: those of two classes.
+const LEAST_RANKED: usize = 5;
+
 /// Everything that decides the result, beside the list and the weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipe {
@@ -117,6 +120,22 @@ impl Recipe {
                 return Err(Error::invalid(what));
             }
         }
+        if self.loss == LossKind::Ap && self.photos < LEAST_RANKED {
+            return Err(Error::invalid(format!(
+                "photos: expected at least {LEAST_RANKED} to rank, of two classes, found {}",
+                self.photos
+            )));
+        }
+        let most = std::f64::consts::FRAC_PI_2;
+        if self.loss == LossKind::Arcface && self.margin > most {
+            return Err(Error::invalid(format!(
+                "margin: expected 0 to π/2 radians for arcface, found {}",
+                self.margin
+            )));
+        }
+        if self.loss.has_classifier() && self.scale == 0.0 {
+            return Err(Error::invalid("scale: expected a number above 0, found 0"));
+        }
         if self.patience > 0 && self.validate_every == 0 {
             return Err(Error::invalid("patience: expected validations, found none"));
         }
@@ -168,6 +187,9 @@ mod tests {
             Recipe { photos: 0, ..Recipe::default() },
             Recipe { scale: -1.0, ..Recipe::default() },
             Recipe { patience: 3, ..Recipe::default() },
+            Recipe { loss: LossKind::Ap, photos: 4, ..Recipe::default() },
+            Recipe { loss: LossKind::Arcface, margin: 1.6, ..Recipe::default() },
+            Recipe { loss: LossKind::Classification, scale: 0.0, ..Recipe::default() },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

@@ -20,8 +20,8 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// Over tensors that gradients are made for, each with a factor of its learning rate. At rest: all
-    /// velocities are 0. Gradients of `copies` are added in their order, and steps are theirs, too.
+    /// Over tensors that gradients are made for, each with a factor of its learning rate. At rest:
+    /// all velocities are 0. Gradients of `copies` are added in their order, and steps are theirs, too.
     ///
     /// # Errors
     /// `Torch` when memory runs out.
@@ -40,6 +40,11 @@ impl Sgd {
     /// The tensors that steps change.
     pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
+    }
+
+    /// Everything that a step changes.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parameters.iter().chain(&self.velocity)
     }
 
     /// The velocities, in the order of the parameters.

@@ -1,7 +1,7 @@
 //! Photos on several threads: each has a network of its own, with the same weights.
 //!
-//! A photo of 160 pixels is too small to be shared among threads, so each thread takes photos of its
-//! own. Which photos, and the order in which gradients are added, depend on the number of networks
+//! A photo of 160 pixels is too small to be shared among threads, so each thread takes photos of
+//! its own. Which photos, and the order in which gradients are added, depend on the number of networks
 //! alone: equal numbers give equal bytes.
 
 use std::thread;
@@ -75,7 +75,7 @@ impl<'a> Team<'a> {
     }
 
     /// Shares `items` out, one run of them to each member, and returns what they made in order.
-    /// `margins` are cut off each photo.
+    /// Pictures are made ahead of those that are `asked` for; `margins` are cut off each photo.
     ///
     /// # Errors
     /// The first of those of `work`.
@@ -83,17 +83,19 @@ impl<'a> Team<'a> {
         &mut self,
         list: &List,
         items: &[usize],
-        margins: &(dyn Fn(usize) -> Margins + Sync),
+        (asked, margins): (&(dyn Fn(usize) -> bool + Sync), &(dyn Fn(usize) -> Margins + Sync)),
         work: impl Fn(Share<'_, '_>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let (threads, work) = (self.threads, &work);
         let each = items.len().div_ceil(self.members.len().max(1)).max(1);
         let one = |(network, photos): &mut (&mut Trainable, Photos), items: &[usize]| {
-            ahead(list, photos, items, margins, |next| work(Share { network, items, next }))
+            let wanted: Vec<usize> = items.iter().copied().filter(|&item| asked(item)).collect();
+            ahead(list, photos, &wanted, margins, |next| work(Share { network, items, next }))
         };
         thread::scope(|scope| {
             let mut members = self.members.iter_mut().zip(items.chunks(each));
             let first = members.next();
+            set_torch_threads(threads);
             let others: Vec<_> = members
                 .map(|(member, items)| {
                     scope.spawn(move || {

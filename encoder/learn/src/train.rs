@@ -1,12 +1,11 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_network::Trainable;
 use ocelli_network::tch::Tensor;
+use rand::RngExt;
 use serde::Serialize;
 
 use crate::ahead::Kept;
@@ -25,7 +24,7 @@ use crate::recipe::Recipe;
 use crate::sgd::Sgd;
 use crate::team::{Share, Team};
 use crate::validation::mean_average_precision;
-use crate::written::{check_finite, write_weights};
+use crate::written::{arrays, check_finite, write_weights};
 
 /// The state that survives a crash: a file, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +111,7 @@ pub fn train(
     let team = Team::new(network, copies, recipe.size_px, threads);
     let mut training = Training::new(list, team, recipe)?;
     training.head(checkpoints)?;
-    training.classify()?;
+    training.classify(checkpoints)?;
     let mut sgd = training.sgd()?;
     let begun = match checkpoints {
         Some(Checkpoints { path, .. }) => checkpoint::read(path, hash, dim, &sgd)?,
@@ -122,39 +121,34 @@ pub fn train(
     let mut progress = begun.unwrap_or_default();
     while progress.iteration < recipe.iterations && !recipe.is_over(&progress) {
         let mut step = training.iterate(&mut progress, &mut sgd)?;
-        training.validate(&mut progress, &mut step, out)?;
+        training.validate(&mut progress, &mut step)?;
         report(&step);
         if let Some(Checkpoints { path, every }) = checkpoints
             && progress.iteration.is_multiple_of((*every).max(1))
         {
-            check_finite(training.team.network()?, progress.iteration)?;
+            check_finite(sgd.tensors(), progress.iteration)?;
             checkpoint::write(path, hash, &progress, &sgd)?;
         }
     }
-    let network = training.team.network()?;
-    check_finite(network, progress.iteration)?;
-    match progress.best {
-        Some(Best { iteration, map }) => {
+    let named = training.team.network()?.parameters();
+    let weights = match progress.best {
+        Some(Best { iteration, map, weights }) => {
             training.summary.best = Some((iteration, map));
-            let best = beside(out);
-            fs::rename(&best, out).map_err(|e| ocelli_index::Error::io(&best, "rename", e))?;
+            named.into_iter().map(|(name, _)| name).zip(weights).collect()
         }
-        None => write_weights(network, list, recipe, out)?,
-    }
+        None => {
+            check_finite(named.iter().map(|(_, tensor)| tensor), progress.iteration)?;
+            arrays(&named)?
+        }
+    };
+    write_weights(training.team.network()?, &weights, (list, recipe), out)?;
     Ok(training.summary)
-}
-
-/// The place of the best weights until the training ends.
-fn beside(out: &Path) -> PathBuf {
-    let mut name: OsString = out.into();
-    name.push(".best");
-    name.into()
 }
 
 impl Recipe {
     /// Whether validations say that the training has ended.
     fn is_over(&self, progress: &Progress) -> bool {
-        let since = progress.best.map(|best| progress.iteration - best.iteration);
+        let since = progress.best.as_ref().map(|best| progress.iteration - best.iteration);
         self.patience > 0 && since.is_some_and(|since| since >= self.patience * self.validate_every)
     }
 }
@@ -201,16 +195,35 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// Makes the classifier that the loss needs.
-    fn classify(&mut self) -> Result<()> {
+    /// Makes the classifier that the loss needs, of the mean descriptors of some photos of each
+    /// class. Where a checkpoint has its rows, their values do not matter.
+    fn classify(&mut self, checkpoints: Option<&Checkpoints>) -> Result<()> {
         let Recipe { loss, scale, margin, seed, .. } = *self.recipe;
-        if loss.has_classifier() {
-            let classes = self.labels.iter().max().map_or(0, |&label| label as usize + 1);
-            let mut rng = rng(seed, Purpose::Classifier, 0, 0);
-            let margin = (loss == LossKind::Arcface).then_some(margin);
-            let shape = (classes, self.team.network()?.dim());
-            self.classifier = Some(Classifier::new(shape, scale, margin, &mut rng)?);
+        if !loss.has_classifier() {
+            return Ok(());
         }
+        let label =
+            |training: &Self, item| training.labels.get(training.class(item) as usize).copied();
+        let classes = self.labels.iter().max().map_or(0, |&label| label as usize + 1);
+        let dim = self.team.network()?.dim();
+        let mut rows = vec![0.0f32; classes * dim];
+        if checkpoints.is_none_or(|checkpoints| !checkpoints.path.exists()) {
+            let class = |item| self.class(item);
+            let items = batch::some_of_each(&self.usable, class, seed);
+            let Features { items, descriptors, .. } = self.features(&items)?;
+            for (&item, descriptor) in items.iter().zip(descriptors.chunks_exact(dim.max(1))) {
+                let at = label(self, item).unwrap_or(0) as usize * dim;
+                let row = rows.get_mut(at..at + dim).into_iter().flatten();
+                row.zip(descriptor).for_each(|(sum, v)| *sum += v);
+            }
+        }
+        // A class whose photos cannot be read begins somewhere.
+        let mut rng = rng(seed, Purpose::Classifier, 0, 1);
+        for row in rows.chunks_exact_mut(dim.max(1)).filter(|row| row.iter().all(|&v| v == 0.0)) {
+            row.iter_mut().for_each(|v| *v = rng.random_range(-1.0..1.0));
+        }
+        let margin = (loss == LossKind::Arcface).then_some(margin);
+        self.classifier = Some(Classifier::new(&rows, dim, scale, margin)?);
         Ok(())
     }
 
@@ -248,13 +261,14 @@ impl Training<'_> {
         let chosen = rand::seq::index::sample(&mut rng, self.usable.len(), count);
         let items: Vec<usize> =
             chosen.into_iter().filter_map(|at| self.usable.get(at).copied()).collect();
-        let made = self.team.each(self.list, &items, &|_| Margins::default(), |share| {
-            let Share { network, items, next } = share;
-            head::moments(network, items.len(), &mut |at| {
-                let picture = items.get(at).and_then(|&item| next(item));
-                Ok(picture.map(|picture| network.input(&picture)).transpose()?)
-            })
-        })?;
+        let made =
+            self.team.each(self.list, &items, (&|_| true, &|_| Margins::default()), |share| {
+                let Share { network, items, next } = share;
+                head::moments(network, items.len(), &mut |at| {
+                    let picture = items.get(at).and_then(|&item| next(item));
+                    Ok(picture.map(|picture| network.input(&picture)).transpose()?)
+                })
+            })?;
         let (mean, weight, failed) = head::whitening(made, head_dim)?;
         self.summary.failed_photos += failed;
         self.team.put_head(&mean, &weight)
@@ -268,13 +282,14 @@ impl Training<'_> {
 
     /// Descriptors of photos (ascending) without crops.
     fn features(&mut self, items: &[usize]) -> Result<Features> {
-        let made = self.team.each(self.list, items, &|_| Margins::default(), |share| {
-            let Share { network, items, next } = share;
-            let mut inputs = |item: usize| -> Result<Option<Tensor>> {
-                Ok(next(item).map(|image| network.input(&image)).transpose()?)
-            };
-            pool::features(network, items, &mut inputs)
-        })?;
+        let made =
+            self.team.each(self.list, items, (&|_| true, &|_| Margins::default()), |share| {
+                let Share { network, items, next } = share;
+                let mut inputs = |item: usize| -> Result<Option<Tensor>> {
+                    Ok(next(item).map(|image| network.input(&image)).transpose()?)
+                };
+                pool::features(network, items, &mut inputs)
+            })?;
         let (features, failed) = pool::joined(made)?;
         self.summary.failed_photos += failed;
         Ok(features)
@@ -301,7 +316,7 @@ impl Training<'_> {
     }
 
     /// Measures mAP on the photos of the split "val" where it is time, and keeps the best weights.
-    fn validate(&mut self, progress: &mut Progress, step: &mut Step, out: &Path) -> Result<()> {
+    fn validate(&mut self, progress: &mut Progress, step: &mut Step) -> Result<()> {
         let (every, done) = (self.recipe.validate_every, progress.iteration);
         let is_last = done == self.recipe.iterations;
         if every == 0 || !(done.is_multiple_of(every) || is_last) {
@@ -314,11 +329,11 @@ impl Training<'_> {
             return Err(Error::invalid("validation: no class has two photos that can be read"));
         };
         step.validation = Some(map);
-        if progress.best.is_none_or(|best| map > best.map) {
-            let network = self.team.network()?;
-            check_finite(network, done)?;
-            write_weights(network, self.list, self.recipe, &beside(out))?;
-            progress.best = Some(Best { iteration: done, map });
+        if progress.best.as_ref().is_none_or(|best| map > best.map) {
+            let named = self.team.network()?.parameters();
+            check_finite(named.iter().map(|(_, tensor)| tensor), done)?;
+            let weights = arrays(&named)?.into_iter().map(|(_, weight)| weight).collect();
+            progress.best = Some(Best { iteration: done, map, weights });
         }
         Ok(())
     }
@@ -376,7 +391,7 @@ impl Training<'_> {
     fn gradient(&mut self, items: &[usize], triplets: &[Triplet], iteration: u64) -> Result<Loss> {
         let Recipe { crop, seed, .. } = *self.recipe;
         let margins = |item| Margins::drawn(crop, seed, iteration, item);
-        let first = self.team.each(self.list, items, &margins, |share| {
+        let first = self.team.each(self.list, items, (&|_| true, &margins), |share| {
             let Share { network, items, next } = share;
             let mut kept = Kept::default();
             let mut inputs = |at: usize| -> Result<Option<Tensor>> {
@@ -431,7 +446,8 @@ impl Training<'_> {
         let moves = |row: &[f64]| row.iter().any(|&v| v != 0.0);
         let moved: Vec<usize> =
             seen.iter().copied().filter(|&item| row_of(item).is_some_and(moves)).collect();
-        let gone = self.team.each(self.list, &moved, margins, |share| {
+        let missing = |item| kept.get(item).is_none();
+        let gone = self.team.each(self.list, &moved, (&missing, margins), |share| {
             let Share { network, items, next } = share;
             let rows: Vec<f64> =
                 items.iter().filter_map(|&item| row_of(item)).flatten().copied().collect();

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use ocelli_index::container::write_atomically;
 use ocelli_network::Trainable;
+use ocelli_network::tch::Tensor;
+use ocelli_weights::convert::Array;
 use ocelli_weights::write::safetensors_bytes;
 
-use crate::checkpoint;
+use crate::checkpoint::array;
 use crate::error::{Error, Result};
 use crate::list::List;
 use crate::recipe::Recipe;
@@ -14,28 +16,40 @@ use crate::recipe::Recipe;
 /// Refuses weights that are no numbers any more: no file is made of them.
 ///
 /// # Errors
-/// `NotFinite` with the name of the tensor; `Torch`.
-pub fn check_finite(network: &Trainable, iteration: u64) -> Result<()> {
-    for (name, tensor) in network.parameters() {
+/// `NotFinite`; `Torch`.
+pub fn check_finite<'a>(
+    tensors: impl IntoIterator<Item = &'a Tensor>,
+    iteration: u64,
+) -> Result<()> {
+    for tensor in tensors {
         let finite = tensor.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
         if finite.map_err(Error::torch("checking weights"))? == 0 {
-            let what = format!("{name} is not finite any more: the learning rate may be too high");
-            return Err(Error::NotFinite { iteration, what });
+            let what = "a weight is not finite any more: the learning rate may be too high";
+            return Err(Error::NotFinite { iteration, what: what.to_owned() });
         }
     }
     Ok(())
 }
 
-/// Writes the weights as a file that [`Network`](ocelli_network::Network) opens. Its metadata say
-/// of what, on what and how they were trained.
+/// Tensors as a file has them.
 ///
 /// # Errors
-/// `Index` for a file that cannot be written; `Torch`.
-pub fn write_weights(network: &Trainable, list: &List, recipe: &Recipe, out: &Path) -> Result<()> {
-    let mut tensors = Vec::new();
-    for (name, tensor) in network.parameters() {
-        tensors.push((name, checkpoint::array(&tensor)?));
-    }
+/// `Torch`.
+pub fn arrays(named: &[(String, Tensor)]) -> Result<Vec<(String, Array)>> {
+    named.iter().map(|(name, tensor)| Ok((name.clone(), array(tensor)?))).collect()
+}
+
+/// Writes weights as a file that [`Network`](ocelli_network::Network) opens. Its metadata say of
+/// what, on what and how they were trained.
+///
+/// # Errors
+/// `Index` for a file that cannot be written.
+pub fn write_weights(
+    network: &Trainable,
+    weights: &[(String, Array)],
+    (list, recipe): (&List, &Recipe),
+    out: &Path,
+) -> Result<()> {
     let text = serde_json::to_string(recipe)
         .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
     let learned = [
@@ -47,5 +61,5 @@ pub fn write_weights(network: &Trainable, list: &List, recipe: &Recipe, out: &Pa
     ];
     let learned = learned.into_iter().map(|(key, value)| (key.to_owned(), value));
     let metadata = network.metadata().iter().cloned().chain(learned);
-    Ok(write_atomically(out, &safetensors_bytes(&tensors, metadata))?)
+    Ok(write_atomically(out, &safetensors_bytes(weights, metadata))?)
 }

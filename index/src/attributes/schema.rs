@@ -27,8 +27,8 @@ pub mod names {
     pub const MODIFIED_MS: &str = "modified_ms";
     /// Perceptual hash of 64 bits.
     pub const PHASH: &str = "phash";
-    /// The part of the image that was encoded, `[x0, y0, x1, y1]` in stored pixels; null where it is
-    /// the whole.
+    /// The part of the image that was encoded, `[x0, y0, x1, y1]` in stored pixels; null where it
+    /// is the whole.
     pub const PIXEL_BOX: &str = "pixel_box";
     /// SHA-256 of the decoded pixels; of a part, of its own.
     pub const PIXELS_SHA256: &str = "pixels_sha256";

@@ -65,7 +65,7 @@ const COPIES_FROM: f32 = 0.9;
 type Kept = HashMap<(usize, String), Option<Arc<Sketch>>>;
 
 /// Looks at the photos of pairs, by their previews. A photo that is missing, or is not as it was
-/// when it was encoded, has no say, nor has a part of one: previews show the whole. One without a preview is decoded, once as long as the sketches
+/// when it was encoded, has no say. One without a preview is decoded, once as long as the sketches
 /// fit.
 pub struct PhotoOpinion<'a> {
     places: &'a dyn Places,
@@ -109,8 +109,7 @@ impl<'a> PhotoOpinion<'a> {
     }
 
     fn share<'q>(&self, question: &'q Question) -> Option<Look> {
-        let is_unknown = |side: &Side| side.key.is_empty() || side.is_part;
-        if is_unknown(&question.a) || is_unknown(&question.b) {
+        if question.a.key.is_empty() || question.b.key.is_empty() {
             return None;
         }
         // In an order that does not depend on when the photos were added.

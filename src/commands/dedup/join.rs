@@ -77,6 +77,11 @@ pub fn text(r: &DedupReport) -> String {
     let labels = if labels.is_empty() { String::new() } else { format!(": {}", labels.join(", ")) };
     let equal = join.groups.same_file + join.groups.same_pixels + join.groups.same_code;
     let looked = match join.looks {
+        Some(_) if join.unseen > 0 => format!(
+            ", {} looked at, {} not: a photo is missing or has changed",
+            thousands(join.looked_at),
+            thousands(join.unseen)
+        ),
         Some(_) => format!(", {} looked at", thousands(join.looked_at)),
         None => String::new(),
     };

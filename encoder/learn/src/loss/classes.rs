@@ -6,7 +6,6 @@
 //! angle to a photo's own class and those to the others.
 
 use ocelli_network::tch::{Kind, Reduction, Tensor};
-use rand::RngExt;
 
 use super::{Loss, Terms};
 use crate::error::{Error, Result, Torch};
@@ -28,24 +27,29 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Random rows of length 1.
+    /// `rows` (classes, dim), each at length 1: the mean descriptors of the classes, so that the
+    /// first gradients mean something (Qi, Brown, Lowe: "Low-Shot Learning with Imprinted Weights",
+    /// CVPR 2018).
     ///
     /// # Errors
-    /// `Torch` when memory runs out.
-    pub fn new(
-        (classes, dim): (usize, usize),
-        scale: f64,
-        margin: Option<f64>,
-        rng: &mut impl RngExt,
-    ) -> Result<Classifier> {
-        let values: Vec<f32> = (0..classes * dim).map(|_| rng.random_range(-1.0..1.0)).collect();
+    /// `Invalid` for values that are no rows of `dim`, and for a row of zeros; `Torch` when memory
+    /// runs out.
+    pub fn new(rows: &[f32], dim: usize, scale: f64, margin: Option<f64>) -> Result<Classifier> {
+        let fits = dim > 0 && !rows.is_empty() && rows.len().is_multiple_of(dim);
+        if !fits || rows.chunks_exact(dim).any(|row| row.iter().all(|&v| v == 0.0)) {
+            return Err(Error::invalid(format!(
+                "a classifier: expected rows of {dim} values, none of zeros, found {} values",
+                rows.len()
+            )));
+        }
+        let classes = (rows.len() / dim) as i64;
         let made = || -> Torch<Classifier> {
-            let weight = Tensor::f_from_slice(&values)?.f_reshape([classes as i64, dim as i64])?;
+            let weight = Tensor::f_from_slice(rows)?.f_reshape([classes, dim as i64])?;
             let weight = unit(&weight)?.f_set_requires_grad(true)?;
             let bias = match margin {
                 Some(_) => None,
                 None => {
-                    let zeros = Tensor::f_zeros([classes as i64], (Kind::Float, weight.device()))?;
+                    let zeros = Tensor::f_zeros([classes], (Kind::Float, weight.device()))?;
                     Some(zeros.f_set_requires_grad(true)?)
                 }
             };
@@ -104,14 +108,12 @@ impl Classifier {
 
 /// Rows divided by their lengths.
 fn unit(rows: &Tensor) -> Torch<Tensor> {
-    let lengths = rows.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, rows.kind())?;
-    rows.f_div(&lengths.f_sqrt()?)
+    let squares = rows.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, rows.kind())?;
+    rows.f_div(&squares.f_sqrt()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::super::doubles;
     use super::super::tests::{check_gradient, unit_rows};
     use super::*;
@@ -140,11 +142,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_brought_to_length_one() {
+        let classifier = Classifier::new(&[3.0, 4.0, 0.0, 9.0], 2, 16.0, None).unwrap();
+        let weight = doubles(&classifier.parameters()[0].1).unwrap();
+        for (found, expected) in weight.iter().zip([0.6, 0.8, 0.0, 1.0]) {
+            assert!((found - expected).abs() < 1e-6, "{weight:?}");
+        }
+        assert!(Classifier::new(&[1.0; 5], 2, 16.0, None).is_err());
+        assert!(Classifier::new(&[1.0, 1.0, 0.0, 0.0], 2, 16.0, None).is_err());
+    }
+
+    #[test]
     fn values_and_gradients_are_those_of_the_formulas() {
         let (n, dim, labels) = (7, 5, [0, 2, 1, 1, 3, 0, 2]);
         for (scale, margin) in [(16.0, None), (1.0, None), (8.0, Some(0.5)), (64.0, Some(0.3))] {
-            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
-            let classifier = Classifier::new((4, dim), scale, margin, &mut rng).unwrap();
+            let means: Vec<f32> = unit_rows(4, dim, 4).iter().map(|&v| 3.0 * v as f32).collect();
+            let classifier = Classifier::new(&means, dim, scale, margin).unwrap();
             let rows = unit_rows(n, dim, 1);
             let own: Vec<Tensor> = classifier.parameters().into_iter().map(|(_, t)| t).collect();
             assert_eq!(own.len(), if margin.is_none() { 2 } else { 1 });

@@ -16,8 +16,8 @@ pub const BINS: i64 = 20;
 const TINY: f64 = 1e-16;
 
 /// Mean of 1 − average precision over the photos that have another one of their class, of
-/// descriptors (n, `dim`) of length 1 with their classes; and its gradient. Memory: 8 bytes for each
-/// bin of each pair.
+/// descriptors (n, `dim`) of length 1 with their classes; and its gradient. Memory: some 50 bytes
+/// for each bin of each pair.
 ///
 /// # Errors
 /// `Invalid` for descriptors that are no rows of `dim`, `Torch`.

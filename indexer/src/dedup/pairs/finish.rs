@@ -74,6 +74,8 @@ pub struct JoinSummary {
     pub candidates: u64,
     /// Pairs that were looked at; beside them those that clusters asked for.
     pub looked_at: u64,
+    /// Pairs that were not, since a photo was not there, or not as it was when it was encoded.
+    pub unseen: u64,
 }
 
 impl JoinSummary {
@@ -99,6 +101,7 @@ impl JoinSummary {
             groups: settings.groups,
             candidates: 0,
             looked_at: 0,
+            unseen: 0,
         })
     }
 }
@@ -159,7 +162,8 @@ pub(super) fn committed(file: &PlanFile) -> Result<Option<(JoinSummary, Resolved
     let mut expected = JoinSummary::of(job, &settings, &open_rows(file)?)?;
     // The plan does not say how many there were.
     let count = |name: &str| join.get(name).and_then(Value::as_u64).unwrap_or(0);
-    (expected.candidates, expected.looked_at) = (count("candidates"), count("looked_at"));
+    expected.candidates = count("candidates");
+    (expected.looked_at, expected.unseen) = (count("looked_at"), count("unseen"));
     // Numbers are read as those of the file were.
     let text = serde_json::to_string(&expected).unwrap_or_default();
     let is_of_plan = serde_json::from_str::<Value>(&text).is_ok_and(|expected| expected == join);
@@ -321,9 +325,10 @@ pub(super) fn finish(
     let pool = &pool(threads)?;
     if let Some(looker) = &looker {
         let place = (opened.work.folder(), opened.sort_memory());
-        let (looks, count) =
+        let (looks, counts) =
             look_at(&edges, looker, opened.settings.looks, place, (pool, progress))?;
-        (edges.looks, join.looked_at) = (Some(looks), count);
+        edges.looks = Some(looks);
+        (join.looked_at, join.unseen) = (counts.looked_at, counts.unseen);
     }
     let (looker, least) = (looker.as_ref(), threshold);
     let mut similarity =

@@ -1,7 +1,7 @@
 //! Looks at the pictures of pairs: of each row, at those of the nearest ones.
 //!
 //! A look takes milliseconds, and near pairs are many: of a collection of one town's sights, 1 in
-//! 200 of all pairs. So a pair is looked at if it is among the nearest of either of its rows, and
+//! 100 of all pairs. So a pair is looked at if it is among the nearest of either of its rows, and
 //! looks are linear in the rows. What clusters ask for beside is looked at then.
 //!
 //! Looks are kept in files, some thousand to a file: a run that was stopped goes on with the next.
@@ -67,17 +67,27 @@ impl<'a> Looker<'a> {
         Ok(Side { row, index, key: all.key(place)?, bytes, modified_ms, sha256, is_part })
     }
 
-    /// Gives edges the labels that a look at their pictures says.
+    /// Gives edges the labels that a look at their pictures says. Parts of photos are not looked
+    /// at.
     ///
     /// # Errors
     /// Damaged files; those of the second opinion.
-    pub(super) fn look(&self, edges: &mut [Edge]) -> Result<()> {
-        let question = |edge: &Edge| {
-            let &Edge { a, b, phash_distance, .. } = edge;
-            Ok(Question { a: self.side(a)?, b: self.side(b)?, phash_distance })
-        };
-        let questions: Vec<Question> = edges.iter().map(question).collect::<Result<_>>()?;
-        for (edge, look) in edges.iter_mut().zip(self.opinion.agreement(&questions)?) {
+    pub(super) fn look(&self, edges: &mut [Edge]) -> Result<Looked> {
+        let (mut questions, mut asked) = (Vec::with_capacity(edges.len()), Vec::new());
+        for edge in edges.iter_mut() {
+            let &mut Edge { a, b, phash_distance, .. } = edge;
+            let (a, b) = (self.side(a)?, self.side(b)?);
+            if !a.is_part && !b.is_part {
+                questions.push(Question { a, b, phash_distance });
+                asked.push(edge);
+            }
+        }
+        let mut counts = Looked::default();
+        for (edge, look) in asked.into_iter().zip(self.opinion.agreement(&questions)?) {
+            match look {
+                Look::Unseen => counts.unseen += 1,
+                _ => counts.looked_at += 1,
+            }
             match look {
                 Look::Unseen => {}
                 Look::Flat => edge.label = Label::Near,
@@ -91,8 +101,17 @@ impl<'a> Looker<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(counts)
     }
+}
+
+/// Pairs that were to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// Pairs that were looked at.
+    pub(super) looked_at: u64,
+    /// Pairs of which a picture was not there, or not as it was.
+    pub(super) unseen: u64,
 }
 
 /// The pairs to look at, in order: the `most` nearest edges of each row.
@@ -129,7 +148,9 @@ fn nearest(
 }
 
 /// Looks at the `most` nearest pairs of each row, and leaves the edges in a file in `folder`.
-/// Returns its path, and their number.
+///
+/// Files of pairs that could not all be looked at are not taken again after a stop: the photos may
+/// be there by then.
 ///
 /// # Errors
 /// Those of the edges and of the looks; a full disk.
@@ -139,13 +160,10 @@ pub(super) fn look_at(
     most: usize,
     (folder, memory): (&Path, Option<SortMemory>),
     (pool, progress): (&rayon::ThreadPool, ProgressFn<'_>),
-) -> Result<(PathBuf, u64)> {
-    let path = folder.join(LOOKS);
-    if let Ok(facts) = fs::metadata(&path) {
-        return Ok((path, facts.len() / (8 * WORDS) as u64));
-    }
+) -> Result<(PathBuf, Looked)> {
     let mut pairs = nearest(edges, most, memory.as_ref())?.finish()?;
-    let mut wanted: Sorter<[u64; WORDS]> = Sorter::new(memory);
+    let half = memory.map(|m| SortMemory { bytes: m.bytes / 2, folder: m.folder });
+    let mut wanted: Sorter<[u64; WORDS]> = Sorter::new(half);
     let (mut next, mut total) = (pairs.next()?, 0);
     edges.each(&mut |edge| {
         if next != Some([edge.a, edge.b]) {
@@ -158,8 +176,10 @@ pub(super) fn look_at(
         total += 1;
         wanted.push(to_words(edge))
     })?;
+    drop(pairs);
     let mut wanted = wanted.finish()?;
     let (mut chunk, mut done, mut files) = (Vec::with_capacity(CHUNK), 0, Vec::new());
+    let mut counts = Looked::default();
     loop {
         chunk.clear();
         while chunk.len() < CHUNK
@@ -171,31 +191,59 @@ pub(super) fn look_at(
             break;
         }
         progress(Progress { stage: "looks", done, total });
-        let path = folder.join(format!("{LOOKS}-{:06}", files.len()));
-        let is_there =
-            fs::metadata(&path).is_ok_and(|facts| facts.len() == (chunk.len() * 8 * WORDS) as u64);
-        if !is_there {
-            pool.install(|| looker.look(&mut chunk))?;
-            let mut looked = chunk.iter().map(to_words);
-            edge_file::write(&path, || Ok(looked.next()))?;
-        }
+        let number = files.len();
+        let (path, of_chunk) =
+            chunk_file(folder, number, &mut chunk, |edges| pool.install(|| looker.look(edges)))?;
+        counts.looked_at += of_chunk.looked_at;
+        counts.unseen += of_chunk.unseen;
         done += chunk.len() as u64;
         files.push(path);
     }
     progress(Progress { stage: "looks", done, total });
-    let mut looked = files.iter();
+    let path = folder.join(LOOKS);
+    joined(&files, &path)?;
+    Ok((path, counts))
+}
+
+/// The file of a chunk, and what it counts: one of an earlier run, or one that is made now.
+fn chunk_file(
+    folder: &Path,
+    number: usize,
+    chunk: &mut [Edge],
+    look: impl FnOnce(&mut [Edge]) -> Result<Looked>,
+) -> Result<(PathBuf, Looked)> {
+    // The number of pairs that were looked at is part of the name.
+    let known = fs::read_dir(folder).map_err(Error::io("read", folder))?.flatten().find_map(|e| {
+        let stem = format!("{LOOKS}-{number:06}-");
+        let looked_at = e.file_name().to_str()?.strip_prefix(&stem)?.parse().ok()?;
+        let is_whole = e.metadata().ok()?.len() == (chunk.len() * 8 * WORDS) as u64;
+        is_whole.then_some((e.path(), Looked { looked_at, unseen: 0 }))
+    });
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let counts = look(chunk)?;
+    let path = match counts.unseen {
+        0 => folder.join(format!("{LOOKS}-{number:06}-{}", counts.looked_at)),
+        _ => folder.join(format!("{LOOKS}-unseen-{number:06}")),
+    };
+    let mut looked = chunk.iter().map(to_words);
+    edge_file::write(&path, || Ok(looked.next()))?;
+    Ok((path, counts))
+}
+
+/// Writes the edges of files, which follow each other, to the file at `path`.
+fn joined(files: &[PathBuf], path: &Path) -> Result<()> {
+    let mut files = files.iter();
     let mut file: Option<edge_file::Edges> = None;
-    edge_file::write(&path, || {
+    edge_file::write(path, || {
         loop {
             if let Some(edge) = file.as_mut().map_or(Ok(None), edge_file::Edges::next_edge)? {
                 return Ok(Some(to_words(&edge)));
             }
-            let Some(path) = looked.next() else { return Ok(None) };
+            let Some(path) = files.next() else { return Ok(None) };
             file = Some(edge_file::Edges::open(std::slice::from_ref(path))?);
         }
     })?;
-    for file in &files {
-        fs::remove_file(file).map_err(Error::io("remove", file))?;
-    }
-    Ok((path, done))
+    Ok(())
 }

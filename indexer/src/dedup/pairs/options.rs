@@ -23,6 +23,9 @@ const CHEAP_PAIRS: f64 = 1e11;
 pub const DEFAULT_PHASH_BITS: u8 = 4;
 /// Nearest pairs of a row that are looked at, unless another number is asked for.
 pub const DEFAULT_LOOKS: usize = 10;
+/// Pairs of lists that are compared, at most, unless a number of lists is asked for: a hundred
+/// megabytes.
+const LIST_PAIRS: usize = 1 << 22;
 /// Rows of a task, about, unless a number of tasks is asked for.
 const TASK_ROWS: u64 = 250_000;
 /// Most tasks that are made unasked.
@@ -95,7 +98,7 @@ impl DedupOptions {
     pub(super) fn nprobe_for(&self, rows: u64, nlist: usize) -> usize {
         let pairs = (rows as f64).powi(2) / 2.0;
         let share = (CHEAP_PAIRS / pairs.max(1.0)).min(1.0);
-        let cheap = (nlist as f64 * share) as usize;
+        let cheap = ((nlist as f64 * share) as usize).min(LIST_PAIRS / nlist.max(1));
         self.nprobe.unwrap_or(cheap.max(DEFAULT_NPROBE)).min(nlist.max(1))
     }
 
@@ -125,7 +128,6 @@ pub(super) struct Settings {
     /// Name of the second opinion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) opinion: Option<String>,
-    #[serde(default = "default_looks")]
     pub(super) looks: usize,
     pub(super) scored_by: crate::dedup::edge::ScoredBy,
     pub(super) margin_rows: u64,
@@ -134,11 +136,6 @@ pub(super) struct Settings {
     pub(super) vectors: VectorCounts,
     pub(super) groups: GroupCounts,
     pub(super) after: Value,
-}
-
-/// Plans of before looked at all pairs while they joined.
-fn default_looks() -> usize {
-    DEFAULT_LOOKS
 }
 
 impl Settings {
@@ -219,6 +216,8 @@ mod tests {
         assert_eq!(options.nprobe_for(0, 16), 16);
         assert_eq!(options.nprobe_for(1_000_000, 4096), 819);
         assert_eq!(options.nprobe_for(10_000_000, 16_384), 64);
+        assert_eq!(options.nprobe_for(100_000, 65_536), 64);
+        assert_eq!(options.nprobe_for(100_000, 16_384), 256);
         options.nprobe = Some(5);
         assert_eq!(options.nprobe_for(13_000, 256), 5);
         assert_eq!(options.nprobe_for(13_000, 3), 3);

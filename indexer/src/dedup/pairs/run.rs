@@ -85,7 +85,8 @@ fn plan_path(options: &DedupOptions, opinion: Option<&dyn SecondOpinion>) -> Res
     let opinion = opinion.map(SecondOpinion::name);
     let program = format!("{} join {JOIN_VERSION}", env!("CARGO_PKG_VERSION"));
     let rest = format!(
-        "{threshold} {since:?} {nprobe:?} {phash_bits} {looks} {tasks} {opinion:?} {after} {program}\n"
+        "{threshold} {since:?} {nprobe:?} {phash_bits} {looks} {tasks} {opinion:?} {after} \
+         {program}\n"
     );
     hasher.update(rest.as_bytes());
     let hash: Hash = hasher.finish();
