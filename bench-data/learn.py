@@ -83,7 +83,7 @@ class Bench:
 
     def train(self, name, photos, loss, *flags, weights=None, iterations=ITERATIONS, rate=None):
         """The file of a trained network, and the seconds that it took. Made once."""
-        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.json"
+        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.training"
         head = ["--head-dim", DIM] if weights is None else []
         rate = RATES[loss] if rate is None else rate
         words = ["train", photos, "--weights", weights or self.weights, "--out", out]

@@ -92,6 +92,8 @@ pub fn open(
     options: &NetworkOptions,
     precision: TrainingPrecision,
 ) -> Trainable {
+    // Tests run side by side.
+    ocelli_network::set_torch_threads(1);
     let pooling = "rmac:3".parse().unwrap();
     Trainable::load(weights, options, pooling, precision).unwrap()
 }
