@@ -112,13 +112,13 @@ class Bench:
             run(BIN / "ocelli", *words, "--format", "json", *network)
             shutil.rmtree(work, ignore_errors=True)
         setups = json.loads(report.read_text())["setups"]
-        return report, next(s for s in setups if setup in (None, s["name"]))
+        return report, next(s for s in setups if setup in (None, s["setup"]))
 
     def compare(self, before, after, setup=None):
-        """Difference of two reports with its 95 % interval."""
+        """Mean difference of two reports, and its 95 % interval."""
         words = ["eval", "retrieval", "--compare", before, after, "--format", "json"]
         setups = json.loads(run(BIN / "ocelli", *words))["setups"]
-        return next(s for s in setups if setup in (None, s["name"]))
+        return next(s for s in setups if setup in (None, s["setup"]))["difference"]
 
 
 def variants(bench, name, photos):
@@ -153,7 +153,7 @@ def table(bench, name, made, truths):
             apart = bench.compare(base, report, setup)
             found[variant, title] = (report, judged["value"], apart)
             low, high = apart["interval"]
-            row += f" {judged['value']:.4f} | {apart['difference']:+.4f} "
+            row += f" {judged['value']:.4f} | {apart['mean']:+.4f} "
             row += f"({low:+.4f} to {high:+.4f}) |"
         say(row)
     return found
@@ -161,7 +161,7 @@ def table(bench, name, made, truths):
 
 def interval(apart):
     """A difference and the two ends of its interval."""
-    return [round(value, 4) for value in (apart["difference"], *apart["interval"])]
+    return [round(value, 4) for value in (apart["mean"], *apart["interval"])]
 
 
 def rates(bench, photos):
@@ -185,7 +185,7 @@ def memory(bench, photos, weights):
     peaks = {}
     for triplets in (1, 8, 64):
         words = ["train", photos, "--weights", weights, "--out", bench.out / "memory.safetensors"]
-        words += ["--size", 320, "--iterations", 2, "--pool", 300, "--triplets", triplets]
+        words += ["--size", 320, "--iterations", 2, "--pool", 60, "--triplets", triplets]
         took = spent.run(BIN / "ocelli-learn", *words, "--rate", 0, "--format", "json")
         if took.code != 0:
             sys.exit("learn: ocelli-learn failed")
@@ -274,6 +274,7 @@ def main():
     if real.exists():
         images = data / "images"
         extra = [w for f in ("imagenet", "corel") for w in ("--distractors", images / f)]
+        extra += [w for f in ("paris322", "paris124") for w in ("--photos", images / f)]
         paris = images / "paris322" / "groundtruth.json"
         truths = [
             ("Paris", paris, ["--no-exif"], extra, LEAVE_ONE_OUT),

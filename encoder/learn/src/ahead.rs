@@ -13,7 +13,7 @@ use crate::photos::{Margins, Photos};
 const AHEAD: usize = 2;
 
 /// Bytes of pictures that are kept.
-const KEPT_BYTES: usize = 8 << 20;
+const KEPT_BYTES: usize = 2 << 20;
 
 /// Gives the picture of a photo by its place in the list; None, and a warning, where there is none.
 pub type Next<'a> = dyn FnMut(usize) -> Option<RgbImage> + 'a;
