@@ -73,7 +73,7 @@ impl Kept {
         self.pictures.get(&item)
     }
 
-    /// What several have kept.
+    /// The pictures that several have kept.
     #[must_use]
     pub fn all(kept: Vec<Kept>) -> Kept {
         let bytes = kept.iter().map(|kept| kept.bytes).sum();

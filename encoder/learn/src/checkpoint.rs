@@ -1,8 +1,9 @@
 //! The state of a training in a file: resuming from it gives the bytes of a run without a pause.
 //!
 //! A checkpoint is a safetensors file: weights and velocities in the order of the network's
-//! parameters and of the classifier's, the weights of the best validation, the mining pool, and metadata that say of which training it is. Random numbers need
-//! no state, since the seed and the iteration decide them.
+//! parameters and of the classifier's, the weights of the best validation, the mining pool, and
+//! metadata that say of which training it is. Random numbers need no state, since the seed and the
+//! iteration decide them.
 
 use std::path::Path;
 

@@ -33,7 +33,8 @@ struct Cli {
 enum Command {
     /// Tell what is in a training set, and which of its photos cannot be used.
     Check(CheckArgs),
-    /// Train a network with a loss of ranking or of classes, and write it as a file that the encoder takes.
+    /// Train a network with a loss of ranking or of classes, and write it as a file that the
+    /// encoder takes.
     ///
     /// Equal flags, list and weights give equal bytes on one kind of machine with one number of
     /// threads, also where the training was interrupted and went on from its checkpoint.
@@ -114,7 +115,7 @@ struct TrainArgs {
 
 #[derive(Args)]
 struct RecipeArgs {
-    /// What is minimised.
+    /// The loss that is minimised.
     #[arg(long, value_enum, default_value_t)]
     loss: LossKind,
     /// Longest side of the pictures in pixels.
@@ -273,8 +274,8 @@ impl TrainArgs {
         print(&match format {
             Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
             Format::Text => format!(
-                "wrote {}{}: {} iterations on {} photos; {} classes with one photo left out; photos \
-                 failed {} times; {} queries had no triplet\n",
+                "wrote {}{}: {} iterations on {} photos; {} classes with one photo left out; \
+                 photos failed {} times; {} queries had no triplet\n",
                 ocelli_text::printable(&self.out.display().to_string(), ocelli_text::MAX_CHARS),
                 summary.best.map_or(String::new(), |(iteration, map)| {
                     format!(", of iteration {iteration}, validation mAP {map:.4}")

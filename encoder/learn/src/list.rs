@@ -105,8 +105,8 @@ impl List {
         Ok(List { entries, classes: numbers.keys().cloned().collect(), hash })
     }
 
-    /// The photos of a split, without classes that have one of them only. Photos without a split are
-    /// in [`TRAIN`].
+    /// The photos of a split, without classes that have one of them only. Photos without a split
+    /// are in [`TRAIN`].
     #[must_use]
     pub fn usable(&self, split: &str) -> Usable {
         let in_split = |entry: &Entry| entry.split.as_deref().unwrap_or(TRAIN) == split;

@@ -14,7 +14,7 @@ const LEAST_RANKED: usize = 5;
 /// Everything that decides the result, beside the list and the weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipe {
-    /// What is minimised.
+    /// The loss that is minimised.
     pub loss: LossKind,
     /// Longest side in pixels.
     pub size_px: u32,

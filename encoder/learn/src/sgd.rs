@@ -21,7 +21,8 @@ pub struct Sgd {
 
 impl Sgd {
     /// Over tensors that gradients are made for, each with a factor of its learning rate. At rest:
-    /// all velocities are 0. Gradients of `copies` are added in their order, and steps are theirs, too.
+    /// all velocities are 0. Gradients of `copies` are added in their order, and steps are theirs,
+    /// too.
     ///
     /// # Errors
     /// `Torch` when memory runs out.

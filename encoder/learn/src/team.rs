@@ -1,8 +1,8 @@
 //! Photos on several threads: each has a network of its own, with the same weights.
 //!
 //! A photo of 160 pixels is too small to be shared among threads, so each thread takes photos of
-//! its own. Which photos, and the order in which gradients are added, depend on the number of networks
-//! alone: equal numbers give equal bytes.
+//! its own. Which photos, and the order in which gradients are added, depend on the number of
+//! networks alone: equal numbers give equal bytes.
 
 use std::thread;
 

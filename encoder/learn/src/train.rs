@@ -44,7 +44,7 @@ pub struct Step {
     pub loss: f64,
     /// Triplets, photos that are classified, or queries ([`Loss::terms`]).
     pub terms: usize,
-    /// Those that are not right yet ([`Loss::active`]).
+    /// Terms that are not right yet ([`Loss::active`]).
     pub active: usize,
     /// Distinct photos that were run.
     pub photos: usize,

@@ -1,8 +1,9 @@
 //! How well descriptors find photos that were not trained on.
 
 /// The mean average precision of descriptors (n, `dim`) of length 1: each photo that has another
-/// one of its class asks for it among all others. n² · dim products, on one thread. The mean of the precisions at each of its positives;
-/// `ocelli eval retrieval` has the protocols of the field. None where no class has two photos.
+/// one of its class asks for it among all others. n² · dim products, on one thread. Of each query
+/// it is the mean of the precisions at its positives; `ocelli eval retrieval` has the protocols of
+/// the field. None where no class has two photos.
 #[must_use]
 pub fn mean_average_precision(descriptors: &[f32], dim: usize, classes: &[u32]) -> Option<f64> {
     let row = |at: usize| descriptors.get(at * dim..(at + 1) * dim).unwrap_or_default();

@@ -23,7 +23,7 @@ pub use classes::Classifier;
 pub use ranking::ranking_loss;
 pub use triplet::{Triplet, losses, triplet_loss};
 
-/// What is minimised.
+/// The loss that is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {
