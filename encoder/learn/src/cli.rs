@@ -136,6 +136,10 @@ struct RecipeArgs {
     /// A triplet is drawn from this many hardest ones of its query.
     #[arg(long, value_name = "N", default_value_t = 25)]
     hardest: usize,
+    /// Triplets whose negative is farther than the positive, for networks that do not tell the
+    /// photos apart yet.
+    #[arg(long)]
+    semi_hard: bool,
     /// Photos of an iteration, for losses without triplets.
     #[arg(long, value_name = "N", default_value_t = 64)]
     photos: usize,
@@ -336,6 +340,7 @@ impl RecipeArgs {
             refresh: self.refresh,
             triplets: self.triplets,
             hardest: self.hardest,
+            semi_hard: self.semi_hard,
             photos: self.photos,
             margin: self.margin.unwrap_or(self.loss.margin()),
             scale: self.scale,

@@ -32,6 +32,10 @@ pub struct Hardness {
     pub margin: f64,
     /// A triplet is drawn from this many hardest ones of its query.
     pub hardest: usize,
+    /// Whether negatives are farther than the positive: the loss of such a triplet is at most half
+    /// the margin, and does not fall when all descriptors become equal (Schroff, Kalenichenko,
+    /// Philbin: "FaceNet", CVPR 2015).
+    pub semi_hard: bool,
 }
 
 /// The triplets of a draw.
@@ -70,7 +74,8 @@ impl Pool<'_> {
     /// `hardness.hardest`. Equal ones are ordered by the positive's distance, then the negative's.
     ///
     /// The i-th farthest positive and the j-th nearest negative have (i + 1)(j + 1) − 1 pairs at
-    /// least as hard before them, so that few pairs need a look.
+    /// least as hard before them, so that few pairs need a look; where negatives are farther, those
+    /// of each positive have only each other.
     #[must_use]
     pub fn hardest(&self, query: usize, hardness: Hardness) -> Vec<Triplet> {
         let Some(&class) = self.classes.get(query) else { return Vec::new() };
@@ -87,8 +92,13 @@ impl Pool<'_> {
         negatives.sort_by(|a, b| by_distance(a, b).then(a.1.cmp(&b.1)));
         let most = hardness.hardest;
         let mut found: Vec<(f64, usize, usize)> = Vec::new();
-        for (i, positive) in positives.iter().enumerate().take(most) {
-            for (j, negative) in negatives.iter().enumerate().take(most / (i + 1)) {
+        for (i, positive) in positives.iter().enumerate() {
+            let harder = negatives.iter().take_while(|negative| negative.0 <= positive.0).count();
+            let (first, count) = match hardness.semi_hard {
+                true => (harder, most),
+                false => (0, most / (i + 1)),
+            };
+            for (j, negative) in negatives.iter().enumerate().skip(first).take(count) {
                 let excess = positive.0 - negative.0 + hardness.margin;
                 if excess > 0.0 {
                     found.push((excess, i, j));
@@ -153,7 +163,7 @@ mod tests {
                     continue;
                 }
                 let (near, far) = (pool.apart(query, negative), pool.apart(query, positive));
-                if far - near + hardness.margin > 0.0 {
+                if far - near + hardness.margin > 0.0 && (!hardness.semi_hard || near > far) {
                     all.push((far - near + hardness.margin, far, near, positive, negative));
                 }
             }
@@ -182,8 +192,10 @@ mod tests {
             let descriptors: Vec<f32> = (0..n * dim).map(|_| value(&mut rng)).collect();
             let classes: Vec<u32> = (0..n).map(|_| rng.random_range(0..4)).collect();
             let pool = Pool { descriptors: &descriptors, dim, classes: &classes };
-            for hardest in [1, 4, 25] {
-                let hardness = Hardness { margin: [0.1, -0.2][round % 2], hardest };
+            for (hardest, semi_hard) in [(1, false), (4, false), (25, false), (3, true), (40, true)]
+            {
+                let margin = if semi_hard { 0.4 } else { [0.1, -0.2][round % 2] };
+                let hardness = Hardness { margin, hardest, semi_hard };
                 for query in 0..n {
                     let hard = pool.hardest(query, hardness);
                     assert_eq!(hard, slow(&pool, query, hardness), "{round} {query} {hardest}");
@@ -202,7 +214,7 @@ mod tests {
         let descriptors: Vec<f32> = (0..11 * 4).map(|_| rng.random_range(-0.5f32..0.5)).collect();
         let classes = [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3];
         let pool = Pool { descriptors: &descriptors, dim: 4, classes: &classes };
-        let hardness = Hardness { margin: 2.0, hardest: 3 };
+        let hardness = Hardness { margin: 2.0, hardest: 3, semi_hard: false };
         let draw = |seed| pool.draw(400, hardness, &mut ChaCha8Rng::seed_from_u64(seed));
         let mined = draw(1);
         assert_eq!(mined.triplets.len(), 400);
@@ -218,7 +230,7 @@ mod tests {
     #[test]
     fn one_class_has_no_triplets() {
         let pool = Pool { descriptors: &[1.0, 0.0, 0.0, 1.0], dim: 2, classes: &[0, 0] };
-        let hardness = Hardness { margin: 0.1, hardest: 25 };
+        let hardness = Hardness { margin: 0.1, hardest: 25, semi_hard: false };
         let mined = pool.draw(2, hardness, &mut ChaCha8Rng::seed_from_u64(1));
         assert_eq!(mined, Mined { triplets: Vec::new(), without: 100 });
         let empty = Pool { descriptors: &[], dim: 2, classes: &[] };

@@ -28,6 +28,8 @@ pub struct Recipe {
     pub triplets: usize,
     /// A triplet is drawn from this many hardest ones of its query.
     pub hardest: usize,
+    /// Whether its negative is farther than its positive.
+    pub semi_hard: bool,
     /// Photos of an iteration, where the loss has no triplets.
     pub photos: usize,
     /// The margin of the loss.
@@ -69,6 +71,7 @@ impl Default for Recipe {
             refresh: 64,
             triplets: 64,
             hardest: 25,
+            semi_hard: false,
             photos: 64,
             margin: LossKind::default().margin(),
             scale: 16.0,

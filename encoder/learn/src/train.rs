@@ -297,14 +297,14 @@ impl Training<'_> {
 
     /// The triplets of an iteration, of places in the list.
     fn mine(&mut self, features: &Features, iteration: u64) -> Vec<Triplet> {
-        let Recipe { triplets, margin, hardest, seed, .. } = *self.recipe;
+        let Recipe { triplets, margin, hardest, semi_hard, seed, .. } = *self.recipe;
         let class = |item: &usize| self.list.entries.get(*item).map_or(0, |entry| entry.class);
         let classes: Vec<u32> = features.items.iter().map(class).collect();
         let Features { items, descriptors, dim } = features;
         let pool = Pool { descriptors, dim: *dim, classes: &classes };
         let mut rng = rng(seed, Purpose::Triplets, iteration, 0);
         let Mined { triplets, without } =
-            pool.draw(triplets, Hardness { margin, hardest }, &mut rng);
+            pool.draw(triplets, Hardness { margin, hardest, semi_hard }, &mut rng);
         self.summary.queries_without += without;
         let item = |row: usize| items.get(row).copied().unwrap_or_default();
         let placed = |t: Triplet| Triplet {

@@ -61,7 +61,7 @@ fn hardness(list: &List, descriptors: &[f32], dim: usize) -> f64 {
         row(a).iter().zip(row(b)).map(|(a, b)| f64::from(a - b).powi(2)).sum()
     };
     for query in 0..pool.len() {
-        let hardest = pool.hardest(query, Hardness { margin: 4.0, hardest: 1 });
+        let hardest = pool.hardest(query, Hardness { margin: 4.0, hardest: 1, semi_hard: false });
         for triplet in hardest {
             all += apart(query, triplet.positive) - apart(query, triplet.negative);
             count += 1;
