@@ -27,6 +27,12 @@ impl Ord for Total {
     }
 }
 
+/// A whole number in the order of `value`, which is not NaN; both zeros are one.
+pub(crate) fn ordered(value: f64) -> u64 {
+    let bits = if value == 0.0 { 0 } else { value.to_bits() };
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
 /// A value that its key orders.
 #[derive(Clone, Debug)]
 struct Keyed<K, V>(K, V);

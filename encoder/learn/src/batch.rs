@@ -1,4 +1,4 @@
-//! The photos of an iteration, for losses without triplets.
+//! Random photos: of an iteration without triplets, of the mining pool, of a first head.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,15 @@ const OF_A_CLASS: usize = 4;
 /// Photos of a class that a classifier begins with.
 const OF_EACH: usize = 8;
 
-/// `count` of `usable`, drawn without repetition; all where there are no more. Ascending.
+/// `count` of `usable`, drawn without repetition for a purpose in an iteration; all where there are
+/// no more. Ascending.
 #[must_use]
-pub fn random(usable: &[usize], count: usize, seed: u64, iteration: u64) -> Vec<usize> {
-    let mut rng = rng(seed, Purpose::Batch, iteration, 0);
+pub fn random(
+    usable: &[usize],
+    count: usize,
+    (seed, purpose, iteration): (u64, Purpose, u64),
+) -> Vec<usize> {
+    let mut rng = rng(seed, purpose, iteration, 0);
     let mut chosen: Vec<usize> = usable.sample(&mut rng, count).copied().collect();
     chosen.sort_unstable();
     chosen
@@ -87,9 +92,11 @@ mod tests {
         assert!(each.is_sorted());
         assert_eq!(each.len(), 55, "classes have five or six");
         assert_eq!(some_of_each(&[7; 20], class, 1).len(), 8);
-        let batch = random(&usable, 16, 1, 5);
-        assert!(batch.len() == 16 && batch.is_sorted());
-        assert_ne!(batch, random(&usable, 16, 1, 6));
-        assert_eq!(random(&usable, 99, 1, 5), usable);
+        let some = |count, iteration| random(&usable, count, (1, Purpose::Pool, iteration));
+        let batch = some(16, 5);
+        assert!(batch.len() == 16 && batch.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(batch, some(16, 5));
+        assert_ne!(batch, some(16, 6));
+        assert_eq!(some(99, 5), usable);
     }
 }

@@ -13,8 +13,8 @@
 //! | [`mod@ahead`] | pictures that are made while the network runs |
 //! | [`loss`] | losses and their gradients: triplets, classes, rankings |
 //! | [`mining`] | hard triplets of a pool of descriptors |
-//! | [`batch`] | the photos of an iteration without triplets |
-//! | [`pool`] | draws the pool and computes its descriptors |
+//! | [`batch`] | random photos: of an iteration, of the pool |
+//! | [`pool`] | the descriptors of the mining pool |
 //! | [`passes`] | the gradient of a batch in the memory of one image |
 //! | [`team`] | photos on several threads |
 //! | [`sgd`] | steps down the gradient |

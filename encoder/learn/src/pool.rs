@@ -1,9 +1,7 @@
 //! The mining pool: random photos of the set with their descriptors.
 
 use ocelli_network::Trainable;
-use rand::seq::index;
 
-use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result};
 use crate::passes::{Inputs, descriptors};
 
@@ -16,16 +14,6 @@ pub struct Features {
     pub descriptors: Vec<f32>,
     /// Dimension of a row.
     pub dim: usize,
-}
-
-/// `count` of `usable`, drawn without repetition for one iteration; all where there are no more.
-/// Ascending if `usable` is.
-#[must_use]
-pub fn choose(usable: &[usize], count: usize, seed: u64, iteration: u64) -> Vec<usize> {
-    let mut rng = rng(seed, Purpose::Pool, iteration, 0);
-    let mut places = index::sample(&mut rng, usable.len(), count.min(usable.len())).into_vec();
-    places.sort_unstable();
-    places.into_iter().filter_map(|at| usable.get(at).copied()).collect()
 }
 
 /// Descriptors of the photos `items`. Photos without a descriptor are left out; their number is the
@@ -71,21 +59,4 @@ pub fn joined(runs: Vec<(Features, usize)>) -> Result<(Features, usize)> {
         return Err(Error::invalid(what));
     }
     Ok((all, lost))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pools_are_drawn_without_repetition() {
-        let usable: Vec<usize> = (0..50).map(|at| at * 3).collect();
-        let pool = choose(&usable, 20, 1, 0);
-        assert_eq!(pool.len(), 20);
-        assert!(pool.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(pool.iter().all(|at| at % 3 == 0));
-        assert_eq!(pool, choose(&usable, 20, 1, 0));
-        assert_ne!(pool, choose(&usable, 20, 1, 64));
-        assert_eq!(choose(&usable, 99, 1, 0), usable);
-    }
 }

@@ -256,11 +256,7 @@ impl Training<'_> {
             let weight = vec![0.0; head_dim.saturating_mul(channels)];
             return self.team.put_head(&vec![0.0; channels], &weight);
         }
-        let mut rng = rng(seed, Purpose::Head, 0, 0);
-        let count = head_photos.min(self.usable.len());
-        let chosen = rand::seq::index::sample(&mut rng, self.usable.len(), count);
-        let items: Vec<usize> =
-            chosen.into_iter().filter_map(|at| self.usable.get(at).copied()).collect();
+        let items = batch::random(&self.usable, head_photos, (seed, Purpose::Head, 0));
         let made =
             self.team.each(self.list, &items, (&|_| true, &|_| Margins::default()), |share| {
                 let Share { network, items, next } = share;
@@ -277,7 +273,8 @@ impl Training<'_> {
     /// Descriptors of a pool that is drawn for this iteration.
     fn refresh(&mut self, iteration: u64) -> Result<Features> {
         let Recipe { pool, seed, .. } = *self.recipe;
-        self.features(&pool::choose(&self.usable, pool, seed, iteration))
+        let place = (seed, Purpose::Pool, iteration);
+        self.features(&batch::random(&self.usable, pool, place))
     }
 
     /// Descriptors of photos (ascending) without crops.
@@ -358,7 +355,8 @@ impl Training<'_> {
                 (items.into_keys().collect(), triplets)
             }
             LossKind::Classification | LossKind::Arcface => {
-                (batch::random(&self.usable, photos, seed, iteration), Vec::new())
+                let place = (seed, Purpose::Batch, iteration);
+                (batch::random(&self.usable, photos, place), Vec::new())
             }
             LossKind::Ap => {
                 let class = |item| self.class(item);

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::dedup::edge::RowNumber;
 use crate::dedup::order::Order;
 use crate::dedup::rows::{Facts, Rows};
+use crate::least::ordered;
 use crate::sort::{Entry, SortMemory, Sorter};
 
 /// Rows whose facts are read together.
@@ -77,7 +78,7 @@ fn key(facts: &Facts, is_old: bool, policy: &Policy) -> Vec<u8> {
             Rule::LeastCompressed => {
                 let pixels = facts.pixels().filter(|&pixels| pixels > 0);
                 let share = facts.bytes.zip(pixels).map(|(b, pixels)| b as f64 / pixels as f64);
-                put(&mut key, share.map(|share| largest(float(share))));
+                put(&mut key, share.map(|share| largest(ordered(share))));
             }
             Rule::Oldest => {
                 let time = facts.captured_ms.or(facts.modified_ms);
@@ -121,12 +122,6 @@ fn int(value: i64) -> u64 {
     value as u64 ^ 1 << 63
 }
 
-/// A number in the order of `value`, which is not NaN; both zeros are one.
-fn float(value: f64) -> u64 {
-    let bits = if value == 0.0 { 0 } else { value.to_bits() };
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-}
-
 /// Bytes in the order of `bytes`, none the beginning of another: a zero is followed by 255, and two
 /// zeros are the end.
 fn text(bytes: &[u8]) -> Vec<u8> {
@@ -144,7 +139,7 @@ fn text(bytes: &[u8]) -> Vec<u8> {
 fn value(value: &Value) -> Vec<u8> {
     match value {
         Value::Int(value) => int(*value).to_be_bytes().to_vec(),
-        Value::Float(value) => float(*value).to_be_bytes().to_vec(),
+        Value::Float(value) => ordered(*value).to_be_bytes().to_vec(),
         Value::Bool(value) => vec![u8::from(*value)],
         Value::Text(value) => text(value.as_bytes()),
         Value::Bytes8(value) => value.to_vec(),

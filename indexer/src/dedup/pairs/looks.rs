@@ -17,6 +17,7 @@ use super::opinion::{Look, Question, SecondOpinion, Side};
 use super::row_set::RowSet;
 use crate::dedup::edge::{Edge, Label, RowNumber, ScoredBy};
 use crate::dedup::rows::Edges;
+use crate::least::ordered;
 use crate::sort::{SortMemory, Sorter};
 use crate::{Error, Progress, ProgressFn, Result};
 
@@ -84,12 +85,9 @@ impl<'a> Looker<'a> {
         }
         let mut counts = Looked::default();
         for (edge, look) in asked.into_iter().zip(self.opinion.agreement(&questions)?) {
+            counts.looked_at += u64::from(look != Look::Unseen);
             match look {
                 Look::Unseen => counts.unseen += 1,
-                _ => counts.looked_at += 1,
-            }
-            match look {
-                Look::Unseen => {}
                 Look::Flat => edge.label = Label::Near,
                 Look::Agreement(share) => {
                     edge.agreement = Some(share);
@@ -127,9 +125,7 @@ fn nearest(
             return Ok(());
         }
         // The nearest first.
-        let bits = edge.score.to_bits();
-        let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-        let rank = u64::from(!ascending);
+        let rank = !ordered(edge.score.into());
         sides.push([edge.a, rank, edge.b])?;
         sides.push([edge.b, rank, edge.a])
     })?;
