@@ -7,19 +7,26 @@ the same network with a PCA whitening of the same photos. Every variant sees as 
 the pools that triplets are mined in. Rates were chosen on classes of the generated training set
 that were held out, by --rates.
 
-Generated landmarks: 80 to learn from, 40 others to find among distractors. Real photos: 78 places
-to learn from; judged on Paris (leave one out, with 1,100 distractors) and on Holidays.
+Generated landmarks: 80 to learn from, 40 others to find among distractors. Classification again
+with the class of 30 % of the photos wrong, before and after the cleaning of the set, and with
+proposed regions, which are trained on the boxes that the cleaning finds. Real photos: 78 places to
+learn from; judged on Paris (leave one out, with 1,100 distractors) and on Holidays.
+
+--long: classification, and triplets behind it, with three seeds at side 224.
 
 The last line is one JSON object.
 """
 
 import argparse
+import hashlib
 import json
+import random
 import re
 import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +44,14 @@ THREADS = ("--threads", 2, "--photos-at-once", 2)
 LEAVE_ONE_OUT = "leave-one-out"
 #: Learning rate of each loss.
 RATES = {"classification": 5e-4, "arcface": 1e-4, "triplet": 3e-5, "ap": 5e-4}
+#: Share of the photos of the noisy set that have the class of another landmark.
+WRONG = 0.3
+#: Proposed regions of a picture.
+PROPOSALS = 32
+#: Several sizes, for one that is trained at the middle one.
+SIZES = "113,160,226"
+#: Seeds, side and iterations of --long.
+LONG_SEEDS, LONG_SIZE = (1, 2, 3), 224
 #: Triplets are drawn from so many of a query: the hardest ones are too hard to begin with.
 HARDEST = 1000
 
@@ -77,9 +92,21 @@ def landmark_list(folder, path, held_out=0):
     return path
 
 
+def noisy_list(clean, path):
+    """The list with the class of some photos wrong, drawn with a fixed seed."""
+    lines = [json.loads(line) for line in clean.read_text().splitlines()]
+    draw = random.Random(7)
+    classes = sorted({line["class"] for line in lines})
+    for line in draw.sample(lines, round(WRONG * len(lines))):
+        line["class"] = draw.choice([name for name in classes if name != line["class"]])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
 class Bench:
-    def __init__(self, out, data, weights):
+    def __init__(self, out, data, weights, size=SIZE, seed=SEED):
         self.out, self.data, self.weights = out, data, weights
+        self.size, self.seed = size, seed
 
     def train(self, name, photos, loss, *flags, weights=None, iterations=ITERATIONS, rate=None):
         """The file of a trained network, and the seconds that it took. Made once."""
@@ -87,9 +114,9 @@ class Bench:
         head = ["--head-dim", DIM] if weights is None else []
         rate = RATES[loss] if rate is None else rate
         words = ["train", photos, "--weights", weights or self.weights, "--out", out]
-        words += ["--size", SIZE, "--iterations", iterations, "--loss", loss, "--rate", rate]
+        words += ["--size", self.size, "--iterations", iterations, "--loss", loss, "--rate", rate]
         words += ["--triplets", TRIPLETS, "--photos", 3 * TRIPLETS, "--pool", POOL]
-        words += ["--hardest", HARDEST, "--seed", SEED, *THREADS, "--format", "json", *head, *flags]
+        words += [*MINING, "--seed", self.seed, *THREADS, "--format", "json", *head, *flags]
         words = [str(word) for word in words]
         made = json.loads(note.read_text()) if note.exists() else {}
         if made.get("words") != words:
@@ -101,13 +128,44 @@ class Bench:
                 report.unlink()
         return out, made
 
+    def clean(self, name, photos):
+        """The cleaned list of a set, and its summary. Made once for the list."""
+        out, note = self.out / f"{name}.jsonl", self.out / f"{name}.cleaning"
+        words = ["clean", photos, "--out", out, "--work", self.out / f"{name}.work"]
+        words += ["--report", self.out / f"{name}.html", "--format", "json"]
+        words = [str(word) for word in words]
+        known = [words, hashlib.sha256(photos.read_bytes()).hexdigest()]
+        made = json.loads(note.read_text()) if note.exists() else {}
+        if made.get("known") != known:
+            started = time.monotonic()
+            lines = run(BIN / "ocelli-learn", *words).splitlines()
+            made = {"known": known, "seconds": time.monotonic() - started, "lines": lines}
+            note.write_text(json.dumps(made))
+        return out, made
+
+    def proposals(self, name, boxes, weights):
+        """A network whose regions are proposed, trained on the boxes of a list, and the share of
+        boxes that are found. Made once."""
+        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.training"
+        words = ["proposals", boxes, "--weights", weights, "--out", out, "--count", PROPOSALS]
+        words += ["--size", self.size, "--iterations", 200, "--threads", 2, "--json"]
+        words = [str(word) for word in words]
+        made = json.loads(note.read_text()) if note.exists() else {}
+        if made.get("words") != words:
+            lines = run(BIN / "ocelli-learn", *words).splitlines()
+            made = {"words": words, "lines": lines}
+            note.write_text(json.dumps(made))
+            for report in self.out.glob(f"{name}.judged-*"):
+                report.unlink()
+        return out, json.loads(made["lines"][-1])
+
     def judge(self, truth, weights, *flags, extra=(), setup=None, kind="plain"):
         """The report of a network on a data set. Made once for the network."""
         report = self.out / f"{weights.stem}.judged-{kind}.json"
         if not report.exists():
             work = self.out / f"{weights.stem}-{kind}.work"
             words = ["eval", "retrieval", truth, "--work", work, "--out", report, *extra]
-            sizes = [] if "--sizes" in flags else ["--sizes", SIZE]
+            sizes = [] if "--sizes" in flags else ["--sizes", self.size]
             network = ["--", "--weights", weights, *sizes, *flags]
             run(BIN / "ocelli", *words, "--format", "json", *network)
             shutil.rmtree(work, ignore_errors=True)
@@ -157,6 +215,110 @@ def table(bench, name, made, truths):
             row += f"({low:+.4f} to {high:+.4f}) |"
         say(row)
     return found
+
+
+def noise(bench, photos):
+    """Classification on a noisy set and on the same set cleaned; what was cleaned."""
+    noisy = noisy_list(photos, bench.out / "noisy.jsonl")
+    cleaned, note = bench.clean("cleaned", noisy)
+    true = {line["path"]: line["class"] for line in map(json.loads, photos.open())}
+    kept = [json.loads(line) for line in cleaned.open()]
+    right = sum(true[str(line["path"])] == line["class"] for line in kept)
+    total = sum(json.loads(line)["class"] == true[json.loads(line)["path"]]
+                for line in noisy.open())
+    share = right / max(1, len(kept))
+    say(f"\ncleaning of {len(true)} photos, {WRONG:.0%} of them in a wrong class: "
+        f"{note['seconds']:.0f} s, {len(kept)} kept, {share:.3f} of them right, "
+        f"{right / total:.3f} of the right ones")
+    made = {}
+    for name, of in (("30 % wrong", noisy), ("30 % wrong, cleaned", cleaned)):
+        tag = "noisy" if of is noisy else "cleaned"
+        made[name], _ = bench.train(f"generated-{tag}", of, "classification")
+    return made
+
+
+def proposed(bench, photos, base):
+    """Off the shelf and classification with proposed regions in place of the grid."""
+    boxes, _ = bench.clean("boxes", photos)
+    before, told = bench.proposals("generated-rpn", boxes, base)
+    say(f"\n{PROPOSALS} proposed regions find {told['found']:.3f} of {told['judged']} boxes "
+        f"(IoU .5), the grid {told['found_by_grid']:.3f}")
+    after, _ = bench.train("generated-rpn-classification", photos, "classification", weights=before)
+    return {"off the shelf, proposals": before, "classification, proposals": after}
+
+
+def ways_to_search(bench, test, photos, made):
+    """One network searched in several ways: sizes, query expansion, short codes."""
+    learn_from = Path(json.loads(photos.read_text().splitlines()[0])["path"]).parent
+    ways = {
+        "one size": ((), ()),
+        f"sizes {SIZES}": (("--sizes", SIZES), ()),
+        "one size, query expansion (α 3, k 5)": ((), ("--expand", "alpha")),
+        "one size, codes of 32 bytes": ((), ("--code-bytes", 32, "--learn-from", learn_from)),
+    }
+    say("\n| searched | off the shelf, mAP | classification, mAP |\n|---|---|---|")
+    for at, (way, (flags, extra)) in enumerate(ways.items()):
+        values = [
+            bench.judge(test, made[variant], *flags, extra=extra, kind=f"way-{at}")[1]["value"]
+            for variant in ("off the shelf", "classification")
+        ]
+        say(f"| {way} | {values[0]:.4f} | {values[1]:.4f} |")
+
+
+def long(bench, photos, test):
+    """Classification, and triplets behind it, with several seeds at a larger side."""
+    say(f"\n| side {LONG_SIZE}, seed | off the shelf | classification | then triplets |\n"
+        "|---|---|---|---|")
+    for seed in LONG_SEEDS:
+        one = Bench(bench.out, bench.data, bench.weights, LONG_SIZE, seed)
+        name = f"long-{seed}"
+        base, _ = one.train(f"{name}-pca", photos, "triplet", iterations=1, rate=0.0)
+        first, _ = one.train(f"{name}-classification", photos, "classification")
+        then, _ = one.train(f"{name}-triplet", photos, "triplet", weights=first)
+        judged = [one.judge(test, weights, kind="landmarks") for weights in (base, first, then)]
+        values = [f"{found['value']:.4f}" for _, found in judged]
+        apart = interval(one.compare(judged[1][0], judged[2][0]))
+        say(f"| {seed} | {' | '.join(values)} ({apart[0]:+.4f}, {apart[1]:+.4f} to "
+            f"{apart[2]:+.4f}) |")
+
+
+class GpuMemory(threading.Thread):
+    """The most memory of the first GPU that is in use while this runs, in MiB."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.peak, self.over = 0, threading.Event()
+
+    def run(self):
+        words = ["nvidia-smi", "-i", "0", "--query-gpu=memory.used"]
+        words += ["--format=csv,noheader,nounits"]
+        while not self.over.wait(0.2):
+            told = subprocess.run(words, stdout=subprocess.PIPE, text=True).stdout.strip()
+            self.peak = max(self.peak, int(told or 0))
+
+
+def gpu(bench, photos):
+    """Photos a second and peak memory of ResNet-101 at 800 pixels, 64 triplets, on a GPU."""
+    weights = bench.out / "resnet101-seeded.safetensors"
+    if not weights.exists():
+        run(BIN / "ocelli-encoder", "weights", "seeded", "--arch", "resnet101", "--out", weights)
+    for precision in ("f32", "bf16"):
+        words = ["train", photos, "--weights", weights, "--out", bench.out / "gpu.safetensors"]
+        words += ["--device", "cuda:0", "--precision", precision, "--size", 800, "--threads", 4]
+        words += ["--triplets", 64, "--pool", 200, "--rate", 0, "--format", "json"]
+        took, ran, memory = [], [], GpuMemory()
+        memory.start()
+        # The difference of two runs is without the start and without the pool.
+        for iterations in (1, 4):
+            started = time.monotonic()
+            lines = run(BIN / "ocelli-learn", *words, "--iterations", iterations).splitlines()
+            took.append(time.monotonic() - started)
+            ran.append(sum(json.loads(line).get("photos", 0) for line in lines[:-1]))
+        memory.over.set()
+        memory.join()
+        pace = (ran[1] - ran[0]) / (took[1] - took[0])
+        say(f"ResNet-101, side 800, {precision}: {pace:.1f} photos/s, both passes; peak "
+            f"{memory.peak} MiB of the GPU")
 
 
 def interval(apart):
@@ -232,6 +394,8 @@ def main():
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--torch", type=Path, required=True, help="a Python with PyTorch")
     p.add_argument("--rates", action="store_true", help="try rates, and no more")
+    p.add_argument("--gpu", action="store_true", help="ResNet-101 at 800 on a GPU, and no more")
+    p.add_argument("--long", action="store_true", help="three seeds, side 224, and no more")
     a = p.parse_args()
     data, out = a.data.resolve(), a.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -249,7 +413,15 @@ def main():
         rates(bench, landmark_list(train, out / "held-out.jsonl", held_out=20))
         return
     photos = landmark_list(train, out / "generated.jsonl")
+    if a.gpu:
+        gpu(bench, photos)
+        return
+    if a.long:
+        long(bench, photos, test)
+        return
     made = variants(bench, "generated", photos)
+    made |= noise(bench, photos)
+    made |= proposed(bench, photos, made["off the shelf"])
     truths = [("landmarks", test, [], [], None)]
     found = table(bench, "generated", made, truths)
 
@@ -263,12 +435,13 @@ def main():
         "map_triplet": of("triplet"),
         "map_classification_triplet": of("classification, triplet"),
         "map_ap": of("ap"),
-        "map_noisy": None,
-        "map_cleaned": None,
-        "map_rpn": None,
+        "map_noisy": of("30 % wrong"),
+        "map_cleaned": of("30 % wrong, cleaned"),
+        "map_rpn": of("classification, proposals"),
     }
     of_classes, of_triplets = (found[v, "landmarks"][0] for v in ("classification", "triplet"))
     last["triplet_over_classification"] = interval(bench.compare(of_classes, of_triplets))
+    ways_to_search(bench, test, photos, made)
     real = data / "images" / "landmarks" / "train.jsonl"
     last |= {"real_gain_paris": None, "real_gain_other": None}
     if real.exists():

@@ -11,7 +11,7 @@ use ocelli_weights::fetch::Published;
 use crate::library;
 
 /// The keys of the configuration that a network's spec decides.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 17] = [
     "form",
     "input",
     "bn_eps",
@@ -27,6 +27,7 @@ pub const KEYS: [&str; 16] = [
     "levels",
     "grid",
     "gem_p",
+    "proposals",
     "pooling",
 ];
 
@@ -62,6 +63,10 @@ pub fn values(network: &NetworkSpec) -> Vec<(&'static str, String)> {
         Pooling::Spoc => "spoc",
         Pooling::Cls => "cls",
         Pooling::SuperGlobal { .. } => "superglobal",
+        Pooling::Proposals { count } => {
+            values.push(("proposals", count.to_string()));
+            "rpn"
+        }
     };
     values.push(("pooling", text(&pooling)));
     values

@@ -8,9 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ocelli_index::{Form, Grid, InputConvention, Layer, Pooling};
-use ocelli_network::training::TrainingPrecision;
-use ocelli_network::{NetworkOptions, Trainable, set_torch_threads};
+use ocelli_index::{Form, Grid, InputConvention, Layer, Pooling, Precision};
+use ocelli_network::{DeviceChoice, NetworkOptions, Trainable, set_torch_threads};
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
 use ocelli_weights::{SettingsOptions, Weights};
@@ -18,6 +17,7 @@ use ocelli_weights::{SettingsOptions, Weights};
 use crate::check::check;
 use crate::list::List;
 use crate::loss::LossKind;
+use crate::proposals_cli::ProposalsArgs;
 use crate::recipe::Recipe;
 use crate::train::{Checkpoints, Step, train};
 
@@ -39,6 +39,9 @@ enum Command {
     /// Equal flags, list and weights give equal bytes on one kind of machine with one number of
     /// threads, also where the training was interrupted and went on from its checkpoint.
     Train(Box<TrainArgs>),
+    /// Train the layers that propose regions, in place of R-MAC's grid, on photos with boxes. The
+    /// rest of the network stays as it is.
+    Proposals(Box<ProposalsArgs>),
 }
 
 /// How a result is printed on standard output.
@@ -89,6 +92,13 @@ struct TrainArgs {
     /// Leave out the projections that the weights hold.
     #[arg(long)]
     no_head: bool,
+    /// Where the network computes: auto, cpu, cuda or cuda:N. Bytes are equal again on the CPU only.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
+    /// Precision of the maps: f32, or bf16, fast on GPUs and on CPUs with AVX-512. Weights and
+    /// descriptors stay in f32.
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Threads of libtorch.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -140,7 +150,15 @@ struct RecipeArgs {
     /// photos apart yet.
     #[arg(long)]
     semi_hard: bool,
-    /// Photos of an iteration, for losses without triplets.
+    /// Take only so many nearest positives of a query; 0: all of them. For sets in which some
+    /// photos of a class have nothing in common.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    nearest_positives: usize,
+    /// Take all triplets among the photos of an iteration, up to four of a class, in place of mined
+    /// ones.
+    #[arg(long)]
+    batch_all: bool,
+    /// Photos of an iteration, for losses without mined triplets.
     #[arg(long, value_name = "N", default_value_t = 64)]
     photos: usize,
     /// Margin of the loss [default: 0.1 for triplets, 0.5 radians for arcface].
@@ -193,6 +211,7 @@ pub fn main() -> ExitCode {
     main_exit(match cli.command {
         Command::Check(args) => args.run(),
         Command::Train(args) => args.run(),
+        Command::Proposals(args) => args.run(),
     })
 }
 
@@ -238,6 +257,7 @@ impl TrainArgs {
                 self.photos_at_once
             );
         }
+        let device = self.device.resolve()?;
         set_torch_threads((threads / usize::from(self.photos_at_once)).max(1));
         let recipe = self.recipe.values();
         recipe.check()?;
@@ -251,12 +271,14 @@ impl TrainArgs {
             },
             last_stage: self.last_stage,
             head: !self.no_head,
+            device,
             ..NetworkOptions::default()
         };
         let own = weights.metadata("ocelli.pooling").map(str::parse).transpose()?;
         let default = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
         let pooling = self.pooling.or(own).unwrap_or(default);
-        let load = || Trainable::load(&weights, &options, pooling, TrainingPrecision::Single);
+        let precision = self.precision.into();
+        let load = || Trainable::load(&weights, &options, pooling, precision);
         let mut network = load()?;
         let mut copies = (1..self.photos_at_once).map(|_| load()).collect::<Result<Vec<_>, _>>()?;
         drop(weights);
@@ -341,6 +363,8 @@ impl RecipeArgs {
             triplets: self.triplets,
             hardest: self.hardest,
             semi_hard: self.semi_hard,
+            nearest_positives: self.nearest_positives,
+            batch_all: self.batch_all,
             photos: self.photos,
             margin: self.margin.unwrap_or(self.loss.margin()),
             scale: self.scale,

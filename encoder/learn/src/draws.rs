@@ -18,6 +18,10 @@ pub enum Purpose {
     Batch = 5,
     /// The photos that a classifier begins with.
     Classifier = 6,
+    /// The first weights of layers that propose regions.
+    Proposals = 11,
+    /// The anchors of a photo that such layers are trained on in an iteration.
+    Anchors = 12,
 }
 
 /// The generator for one purpose in one iteration, for one item.

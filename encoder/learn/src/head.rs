@@ -82,6 +82,7 @@ impl Moments {
     }
 
     fn add(&mut self, rows: &Tensor) -> Torch<()> {
+        let rows = &rows.f_to_device(Device::Cpu)?;
         self.rows += rows.size2()?.0 as f64;
         let sum = rows.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Double)?;
         let _ = self.sum.f_add_(&sum)?;

@@ -23,6 +23,8 @@
 //! | [`validation`] | mAP on photos that are not trained on |
 //! | [`recipe`] | everything that decides a training |
 //! | [`mod@train`] | the loop |
+//! | [`proposals`] | the layers that propose regions, trained on boxes |
+//! | [`proposals_cli`] | their command |
 //! | [`written`] | the file of a trained network |
 //! | [`draws`] | random numbers of a seed and a place |
 //!
@@ -61,6 +63,8 @@ pub mod mining;
 pub mod passes;
 pub mod photos;
 pub mod pool;
+pub mod proposals;
+pub mod proposals_cli;
 pub mod recipe;
 pub mod sgd;
 pub mod team;
@@ -71,5 +75,6 @@ pub mod written;
 pub use check::check;
 pub use error::{Error, Result};
 pub use list::List;
+pub use proposals::{ProposalRecipe, train_proposals};
 pub use recipe::Recipe;
 pub use train::{Checkpoints, train};

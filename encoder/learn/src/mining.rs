@@ -36,6 +36,9 @@ pub struct Hardness {
     /// the margin, and does not fall when all descriptors become equal (Schroff, Kalenichenko,
     /// Philbin: "FaceNet", CVPR 2015).
     pub semi_hard: bool,
+    /// Only so many nearest positives of a query are taken (Xuan, Stylianou, Pless: "Improved
+    /// embeddings with easy positive triplet mining", WACV 2020); 0: all of them.
+    pub nearest: usize,
 }
 
 /// The triplets of a draw.
@@ -89,6 +92,9 @@ impl Pool<'_> {
         }
         let by_distance = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
         positives.sort_by(|a, b| by_distance(b, a).then(a.1.cmp(&b.1)));
+        if hardness.nearest > 0 {
+            positives.drain(..positives.len().saturating_sub(hardness.nearest));
+        }
         negatives.sort_by(|a, b| by_distance(a, b).then(a.1.cmp(&b.1)));
         let most = hardness.hardest;
         let mut found: Vec<(f64, usize, usize)> = Vec::new();
@@ -156,10 +162,15 @@ mod tests {
     /// All triplets of a query that have a loss, sorted by it.
     fn slow(pool: &Pool<'_>, query: usize, hardness: Hardness) -> Vec<Triplet> {
         let mut all = Vec::new();
-        for positive in (0..pool.len()).filter(|&at| at != query) {
+        let is_positive = |&at: &usize| at != query && pool.classes[at] == pool.classes[query];
+        let mut positives: Vec<usize> = (0..pool.len()).filter(is_positive).collect();
+        let far = |&at: &usize| pool.apart(query, at);
+        positives.sort_by(|a, b| far(a).total_cmp(&far(b)).then(b.cmp(a)));
+        positives.truncate(if hardness.nearest == 0 { usize::MAX } else { hardness.nearest });
+        for positive in positives {
             for negative in 0..pool.len() {
                 let class = |at: usize| pool.classes[at];
-                if class(positive) != class(query) || class(negative) == class(query) {
+                if class(negative) == class(query) {
                     continue;
                 }
                 let (near, far) = (pool.apart(query, negative), pool.apart(query, positive));
@@ -192,10 +203,16 @@ mod tests {
             let descriptors: Vec<f32> = (0..n * dim).map(|_| value(&mut rng)).collect();
             let classes: Vec<u32> = (0..n).map(|_| rng.random_range(0..4)).collect();
             let pool = Pool { descriptors: &descriptors, dim, classes: &classes };
-            for (hardest, semi_hard) in [(1, false), (4, false), (25, false), (3, true), (40, true)]
-            {
+            for (hardest, semi_hard, nearest) in [
+                (1, false, 0),
+                (4, false, 0),
+                (25, false, 0),
+                (25, false, 2),
+                (3, true, 0),
+                (40, true, 1),
+            ] {
                 let margin = if semi_hard { 0.4 } else { [0.1, -0.2][round % 2] };
-                let hardness = Hardness { margin, hardest, semi_hard };
+                let hardness = Hardness { margin, hardest, semi_hard, nearest };
                 for query in 0..n {
                     let hard = pool.hardest(query, hardness);
                     assert_eq!(hard, slow(&pool, query, hardness), "{round} {query} {hardest}");
@@ -214,7 +231,7 @@ mod tests {
         let descriptors: Vec<f32> = (0..11 * 4).map(|_| rng.random_range(-0.5f32..0.5)).collect();
         let classes = [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3];
         let pool = Pool { descriptors: &descriptors, dim: 4, classes: &classes };
-        let hardness = Hardness { margin: 2.0, hardest: 3, semi_hard: false };
+        let hardness = Hardness { margin: 2.0, hardest: 3, semi_hard: false, nearest: 0 };
         let draw = |seed| pool.draw(400, hardness, &mut ChaCha8Rng::seed_from_u64(seed));
         let mined = draw(1);
         assert_eq!(mined.triplets.len(), 400);
@@ -230,7 +247,7 @@ mod tests {
     #[test]
     fn one_class_has_no_triplets() {
         let pool = Pool { descriptors: &[1.0, 0.0, 0.0, 1.0], dim: 2, classes: &[0, 0] };
-        let hardness = Hardness { margin: 0.1, hardest: 25, semi_hard: false };
+        let hardness = Hardness { margin: 0.1, hardest: 25, semi_hard: false, nearest: 0 };
         let mined = pool.draw(2, hardness, &mut ChaCha8Rng::seed_from_u64(1));
         assert_eq!(mined, Mined { triplets: Vec::new(), without: 100 });
         let empty = Pool { descriptors: &[], dim: 2, classes: &[] };

@@ -56,7 +56,7 @@ pub fn propagate(
         };
         let descriptor = network.descriptor(&input)?;
         Tensor::f_from_slice(row)
-            .and_then(|row| descriptor.f_dot(&row)?.f_backward())
+            .and_then(|row| descriptor.f_dot(&row.f_to_device(descriptor.device())?)?.f_backward())
             .map_err(Error::torch("the backward pass"))?;
     }
     Ok(lost)

@@ -30,6 +30,10 @@ pub struct Recipe {
     pub hardest: usize,
     /// Whether its negative is farther than its positive.
     pub semi_hard: bool,
+    /// Only so many nearest positives of a query are taken; 0: all.
+    pub nearest_positives: usize,
+    /// Whether the triplets are all those among the photos of an iteration, in place of mined ones.
+    pub batch_all: bool,
     /// Photos of an iteration, where the loss has no triplets.
     pub photos: usize,
     /// The margin of the loss.
@@ -72,6 +76,8 @@ impl Default for Recipe {
             triplets: 64,
             hardest: 25,
             semi_hard: false,
+            nearest_positives: 0,
+            batch_all: false,
             photos: 64,
             margin: LossKind::default().margin(),
             scale: 16.0,
@@ -123,7 +129,7 @@ impl Recipe {
                 return Err(Error::invalid(what));
             }
         }
-        if self.loss == LossKind::Ap && self.photos < LEAST_RANKED {
+        if self.ranks_batches() && self.photos < LEAST_RANKED {
             return Err(Error::invalid(format!(
                 "photos: expected at least {LEAST_RANKED} to rank, of two classes, found {}",
                 self.photos
@@ -145,6 +151,12 @@ impl Recipe {
         Ok(())
     }
 
+    /// Whether the loss ranks the photos of an iteration among each other.
+    #[must_use]
+    pub fn ranks_batches(&self) -> bool {
+        self.loss == LossKind::Ap || (self.loss == LossKind::Triplet && self.batch_all)
+    }
+
     /// Learning rate of an iteration, from 0.
     #[must_use]
     pub fn rate_at(&self, iteration: u64) -> f64 {
@@ -158,7 +170,8 @@ impl Recipe {
     pub fn hash(&self, list: &List, network: &Trainable, copies: usize) -> Hash {
         let mut hasher = Hasher::new();
         let (parent, pooling) = (network.parent(), network.pooling());
-        let said = format!("{self:?} {} {parent} {pooling} {copies}", list.hash);
+        let computes = network.computes();
+        let said = format!("{self:?} {} {parent} {pooling} {copies} {computes:?}", list.hash);
         hasher.update(said.as_bytes());
         hasher.finish()
     }
@@ -191,6 +204,7 @@ mod tests {
             Recipe { scale: -1.0, ..Recipe::default() },
             Recipe { patience: 3, ..Recipe::default() },
             Recipe { loss: LossKind::Ap, photos: 4, ..Recipe::default() },
+            Recipe { batch_all: true, photos: 4, ..Recipe::default() },
             Recipe { loss: LossKind::Arcface, margin: 1.6, ..Recipe::default() },
             Recipe { loss: LossKind::Classification, scale: 0.0, ..Recipe::default() },
         ] {

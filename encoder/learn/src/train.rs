@@ -15,7 +15,7 @@ use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result};
 use crate::head;
 use crate::list::{List, TRAIN, VAL};
-use crate::loss::{Classifier, Loss, LossKind, Triplet, ranking_loss, triplet_loss};
+use crate::loss::{Classifier, Loss, LossKind, Triplet, batch_loss, ranking_loss, triplet_loss};
 use crate::mining::{Hardness, Mined, Pool};
 use crate::passes::{descriptors, propagate};
 use crate::photos::Margins;
@@ -294,14 +294,15 @@ impl Training<'_> {
 
     /// The triplets of an iteration, of places in the list.
     fn mine(&mut self, features: &Features, iteration: u64) -> Vec<Triplet> {
-        let Recipe { triplets, margin, hardest, semi_hard, seed, .. } = *self.recipe;
+        let Recipe { triplets, margin, hardest, semi_hard, nearest_positives, seed, .. } =
+            *self.recipe;
         let class = |item: &usize| self.list.entries.get(*item).map_or(0, |entry| entry.class);
         let classes: Vec<u32> = features.items.iter().map(class).collect();
         let Features { items, descriptors, dim } = features;
         let pool = Pool { descriptors, dim: *dim, classes: &classes };
         let mut rng = rng(seed, Purpose::Triplets, iteration, 0);
-        let Mined { triplets, without } =
-            pool.draw(triplets, Hardness { margin, hardest, semi_hard }, &mut rng);
+        let hardness = Hardness { margin, hardest, semi_hard, nearest: nearest_positives };
+        let Mined { triplets, without } = pool.draw(triplets, hardness, &mut rng);
         self.summary.queries_without += without;
         let item = |row: usize| items.get(row).copied().unwrap_or_default();
         let placed = |t: Triplet| Triplet {
@@ -340,7 +341,7 @@ impl Training<'_> {
         let Recipe { loss, photos, seed, .. } = *self.recipe;
         let iteration = progress.iteration;
         Ok(match loss {
-            LossKind::Triplet => {
+            LossKind::Triplet if !self.recipe.batch_all => {
                 let pool = match progress.pool.take() {
                     Some(pool) if !iteration.is_multiple_of(self.recipe.refresh) => pool,
                     _ => self.refresh(iteration)?,
@@ -358,7 +359,7 @@ impl Training<'_> {
                 let place = (seed, Purpose::Batch, iteration);
                 (batch::random(&self.usable, photos, place), Vec::new())
             }
-            LossKind::Ap => {
+            LossKind::Triplet | LossKind::Ap => {
                 let class = |item| self.class(item);
                 let items = batch::of_classes(&self.usable, class, photos, (seed, iteration));
                 (items, Vec::new())
@@ -487,10 +488,13 @@ impl Judge<'_> {
             let labels: Vec<u32> = items.iter().map(|item| label(item).unwrap_or(0)).collect();
             return classifier.loss(rows, dim, &labels);
         }
-        if self.recipe.loss == LossKind::Ap {
+        if self.recipe.ranks_batches() {
             let class = |&item: &usize| self.list.entries.get(item).map_or(0, |entry| entry.class);
             let classes: Vec<u32> = items.iter().map(class).collect();
-            return ranking_loss(rows, dim, &classes);
+            return match self.recipe.loss {
+                LossKind::Triplet => batch_loss(rows, dim, &classes, self.recipe.margin),
+                _ => ranking_loss(rows, dim, &classes),
+            };
         }
         let row = |item: usize| items.binary_search(&item).ok();
         let of_rows = |t: &Triplet| {

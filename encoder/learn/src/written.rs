@@ -39,8 +39,8 @@ pub fn arrays(named: &[(String, Tensor)]) -> Result<Vec<(String, Array)>> {
     named.iter().map(|(name, tensor)| Ok((name.clone(), array(tensor)?))).collect()
 }
 
-/// Writes weights as a file that [`Network`](ocelli_network::Network) opens. Its metadata say of
-/// what, on what and how they were trained.
+/// Writes the weights of a training as a file that [`Network`](ocelli_network::Network) opens. Its
+/// metadata say of what, on what and how they were trained.
 ///
 /// # Errors
 /// `Index` for a file that cannot be written.
@@ -53,13 +53,28 @@ pub fn write_weights(
     let text = serde_json::to_string(recipe)
         .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
     let learned = [
-        ("ocelli.source", "ocelli-learn".to_owned()),
         ("ocelli.learn.loss", recipe.loss.name().to_owned()),
         ("ocelli.learn.parent", network.parent().to_string()),
         ("ocelli.learn.list", list.hash.to_string()),
         ("ocelli.learn.recipe", text),
     ];
-    let learned = learned.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let metadata = network.metadata().iter().cloned().chain(learned);
-    Ok(write_atomically(out, &safetensors_bytes(weights, metadata))?)
+    write_file(network, weights, &learned, out)
+}
+
+/// Writes weights, and the layers of the network that are not among them, with what was `learned`
+/// in the metadata.
+///
+/// # Errors
+/// `Index` for a file that cannot be written; `Torch`.
+pub fn write_file(
+    network: &Trainable,
+    weights: &[(String, Array)],
+    learned: &[(&str, String)],
+    out: &Path,
+) -> Result<()> {
+    let source = [("ocelli.source".to_owned(), "ocelli-learn".to_owned())];
+    let learned = learned.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let metadata = network.metadata().iter().cloned().chain(source).chain(learned);
+    let all = [weights, &arrays(&network.frozen())?].concat();
+    Ok(write_atomically(out, &safetensors_bytes(&all, metadata))?)
 }

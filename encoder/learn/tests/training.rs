@@ -61,7 +61,8 @@ fn hardness(list: &List, descriptors: &[f32], dim: usize) -> f64 {
         row(a).iter().zip(row(b)).map(|(a, b)| f64::from(a - b).powi(2)).sum()
     };
     for query in 0..pool.len() {
-        let hardest = pool.hardest(query, Hardness { margin: 4.0, hardest: 1, semi_hard: false });
+        let hardest =
+            pool.hardest(query, Hardness { margin: 4.0, hardest: 1, semi_hard: false, nearest: 0 });
         for triplet in hardest {
             all += apart(query, triplet.positive) - apart(query, triplet.negative);
             count += 1;
@@ -323,4 +324,43 @@ fn bad_input_ends_in_words() {
     let error =
         train(&list, (&mut network(), &mut [], 1), &recipe(), None, &out, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("at least two classes of several photos"), "{error}");
+}
+
+/// Maps in bfloat16: descriptors are those of float32 but for their last digits, gradients point the
+/// same way, weights stay in float32, and a checkpoint of the other precision is refused.
+#[test]
+fn maps_in_bfloat16_train_like_those_in_float32() {
+    let weights = common::with_head(&common::seeded(SeededArch::Resnet18, 2), (32, 128), &[]);
+    let load = |precision| open(&weights, &NetworkOptions::default(), precision);
+    let (single, half) = (load(TrainingPrecision::Single), load(TrainingPrecision::Bf16));
+    let cosine = |a: &tch::Tensor, b: &tch::Tensor| {
+        let [a, b] = [a, b].map(|t| t.to_kind(tch::Kind::Double).reshape([-1]));
+        a.dot(&b).double_value(&[]) / (a.norm() * b.norm()).double_value(&[])
+    };
+    let picture = common::picture(5, (60, 44));
+    let along = tch::Tensor::arange(32, (tch::Kind::Double, tch::Device::Cpu)).sin();
+    let descriptors = [&single, &half].map(|network| {
+        let descriptor = network.descriptor(&network.input(&picture).unwrap()).unwrap();
+        descriptor.dot(&along).backward();
+        descriptor.detach()
+    });
+    let near = cosine(&descriptors[0], &descriptors[1]);
+    assert!(near > 0.999 && near < 1.0 - 1e-12, "{near}");
+    for ((name, a), (_, b)) in single.parameters().iter().zip(half.parameters()) {
+        assert_eq!(b.kind(), tch::Kind::Float);
+        let near = cosine(&a.grad(), &b.grad());
+        assert!(near > 0.9, "{name}: {near}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let list = List::read(&write_set(folder.path(), 4, 3)).unwrap();
+    let recipe = Recipe { head_dim: 0, iterations: 2, ..recipe() };
+    let checkpoints = Checkpoints { path: folder.path().join("state"), every: 1 };
+    let run = |mut network: Trainable| {
+        let out = folder.path().join("out");
+        let networks = (&mut network, &mut [][..], 1);
+        train(&list, networks, &recipe, Some(&checkpoints), &out, &mut |_: &Step| {})
+    };
+    assert!(run(half).unwrap().last_loss.is_finite());
+    let error = run(single).unwrap_err().to_string();
+    assert!(error.contains("other settings"), "{error}");
 }

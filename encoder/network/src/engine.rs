@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::finish::DeviceFinish;
 use crate::input::affine;
 use crate::pooling::{Rows, tensor};
+use crate::proposals::{Proposer, regions_of};
 use crate::seconds::NetworkSeconds;
 use crate::torch::{Torch, set_torch_threads};
 
@@ -67,7 +68,7 @@ struct Done {
 impl Engine {
     /// Starts the threads over layers whose weights are on `device` and channels_last.
     pub(crate) fn start(
-        body: &Body,
+        (body, proposer): (&Body, Option<&Proposer>),
         device: Device,
         input: InputConvention,
         stride: u32,
@@ -77,7 +78,8 @@ impl Engine {
         wait_for(device)?;
         let mut works = Vec::new();
         for _ in 0..THREADS {
-            let mut on_device = OnDevice::new(body.share(), device, input, stride)?;
+            let layers = (body.share(), proposer);
+            let mut on_device = OnDevice::new(layers, device, input, stride)?;
             works.push(move |job: &Job| on_device.encode(job));
         }
         Engine::over(works, device)
@@ -108,12 +110,13 @@ impl Engine {
     /// does.
     #[cfg(feature = "testing")]
     pub(crate) fn cramped(
-        body: &Body,
+        (body, proposer): (&Body, Option<&Proposer>),
         input: InputConvention,
         stride: u32,
         most: usize,
     ) -> Result<Engine> {
-        let mut on_device = OnDevice::new(body.share(), Device::Cpu, input, stride)?;
+        let layers = (body.share(), proposer);
+        let mut on_device = OnDevice::new(layers, Device::Cpu, input, stride)?;
         let work = move |job: &Job| {
             if job.images > most {
                 let message = "CUDA out of memory. Tried to allocate 2.00 GiB".to_owned();
@@ -212,6 +215,7 @@ fn fill(pixels: &mut HostBytes, images: &[&RgbImage]) -> Result<()> {
 /// The state of one thread.
 struct OnDevice {
     body: Body,
+    proposer: Option<Proposer>,
     device: Device,
     stream: Stream,
     /// Plane p is its channel times scale, minus shift; (1, 3, 1, 1) f32 each.
@@ -224,16 +228,26 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(body: Body, device: Device, input: InputConvention, stride: u32) -> Result<OnDevice> {
+    fn new(
+        (body, proposer): (Body, Option<&Proposer>),
+        device: Device,
+        input: InputConvention,
+        stride: u32,
+    ) -> Result<OnDevice> {
         let (scale, shift, bgr) = affine(input);
         let constant = |values: [f64; 3]| {
             let values = Tensor::f_from_slice(&values.map(|v| v as f32))?;
             values.f_reshape([1, 3, 1, 1])?.f_to_device(device)
         };
-        let made =
-            || Ok((constant(scale)?, constant(shift)?, page_locked(1, Kind::Float, device)?));
-        let (scale, shift, rows) = made().map_err(Error::torch("preparing the device"))?;
-        Ok(OnDevice { body, device, stream: Stream::new(device)?, scale, shift, bgr, stride, rows })
+        let made = || {
+            let proposer = proposer.map(|proposer| proposer.to_device(device)).transpose()?;
+            let rows = page_locked(1, Kind::Float, device)?;
+            Ok((constant(scale)?, constant(shift)?, rows, proposer))
+        };
+        let (scale, shift, rows, proposer) =
+            made().map_err(Error::torch("preparing the device"))?;
+        let stream = Stream::new(device)?;
+        Ok(OnDevice { body, proposer, device, stream, scale, shift, bgr, stride, rows })
     }
 
     fn encode(&mut self, job: &Job) -> Result<Vec<f32>> {
@@ -242,7 +256,8 @@ impl OnDevice {
         tch::no_grad(|| self.rows_of(&self.pooled(job)?)).map_err(Error::torch("the forward pass"))
     }
 
-    /// Pixels to pooled rows, on the device: all that is asked of it before anything waits.
+    /// Pixels to pooled rows, on the device: all that is asked of it before anything waits, but for
+    /// proposed regions, which the host chooses.
     fn pooled(&self, job: &Job) -> Torch<Tensor> {
         let shape = [job.images as i64, job.height as i64, job.width as i64, 3];
         // As bytes, a quarter of what float32 would be. The copy from page-locked memory only
@@ -258,7 +273,9 @@ impl OnDevice {
         let planes = pixels.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
         let planes = planes.f_mul(&self.scale)?.f_sub(&self.shift)?;
         let maps = self.body.forward(&planes, &job.pooling)?;
-        let rows = tensor::pool(&maps, &job.pooling, (job.height, job.width), self.stride)?;
+        let placed = ((job.height, job.width), self.stride);
+        let regions = regions_of(&job.pooling, &maps, placed, self.proposer.as_ref())?;
+        let rows = tensor::pool(&maps, &job.pooling, &regions)?;
         let rows = job.finish.apply(&rows, job.sum)?;
         tensor::with_flags(&rows, &maps)
     }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`network`] | [`Network`]: weights, forward pass, rows |
 //! | [`pooling`] | a feature map to vectors: R-MAC, MAC, SPoC, GeM; on the CPU and on a device |
+//! | [`proposals`] | regions that the network proposes, in place of a grid |
 //! | [`finish`] | what follows the pooling: projections, whitening, sums; on both, too |
 //! | [`device`] | where the network computes |
 //! | [`training`] | [`Trainable`]: the same path from pixels to descriptors, with gradients |
@@ -52,6 +53,7 @@ pub mod network;
 mod onnx;
 mod options;
 pub mod pooling;
+pub mod proposals;
 mod seconds;
 mod torch;
 pub mod training;

@@ -2,12 +2,13 @@
 
 use ocelli_index::{Form, Layer};
 use ocelli_weights::settings::{self, Settings};
-use ocelli_weights::{Backbone, Head, Weights};
+use ocelli_weights::{Backbone, Head, ProposalLayers, Weights};
 
 use crate::backbones;
 use crate::body::Body;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::NetworkOptions;
+use crate::proposals::Proposer;
 
 /// A network whose layers are in plain float32 on the CPU, as [`backbones::load`] makes them.
 pub(crate) struct Loaded {
@@ -18,6 +19,8 @@ pub(crate) struct Loaded {
     pub(crate) body: Body,
     /// The projections, as far as they are used.
     pub(crate) head: Head,
+    /// The layers that propose regions of the last stage's map.
+    pub(crate) proposer: Option<Proposer>,
 }
 
 impl Loaded {
@@ -51,6 +54,14 @@ impl Loaded {
         } else {
             Head::default()
         };
-        Ok(Loaded { backbone, last_stage, settings, form, body, head })
+        let layers = if is_last { ProposalLayers::load(weights, body.channels())? } else { None };
+        let proposer = match layers {
+            Some(layers) => {
+                let made = Proposer::new(&layers);
+                Some(made.map_err(Error::torch("making the layers that propose regions"))?)
+            }
+            None => None,
+        };
+        Ok(Loaded { backbone, last_stage, settings, form, body, head, proposer })
     }
 }

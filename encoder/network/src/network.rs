@@ -24,6 +24,7 @@ use crate::loaded::Loaded;
 use crate::onnx::Onnx;
 use crate::options::NetworkOptions;
 use crate::pooling::{self, FeatureMap, Rows};
+use crate::proposals::{self, Proposer, regions_of};
 use crate::seconds::NetworkSeconds;
 
 /// A backbone without its classifier, ready to run.
@@ -34,6 +35,8 @@ pub struct Network {
     engine: Option<Arc<Engine>>,
     stride: u32,
     head: Arc<Head>,
+    /// The layers that propose regions, if the weights have them.
+    proposer: Option<Proposer>,
     pooling: Option<Pooling>,
     identity: Identity,
     device: Device,
@@ -82,7 +85,7 @@ impl Network {
     /// # Errors
     /// As [`Network::open`], without the errors of reading the file.
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
-        let Loaded { backbone, last_stage, settings, form, body, head } =
+        let Loaded { backbone, last_stage, settings, form, body, head, proposer } =
             Loaded::of(weights, options)?;
         let (layout, torch_device) = match options.device {
             Device::Cpu => (MemoryLayout::fastest(), tch::Device::Cpu),
@@ -108,6 +111,7 @@ impl Network {
             engine: None,
             stride,
             head: Arc::new(head),
+            proposer,
             pooling: settings.pooling,
             identity,
             device: options.device,
@@ -145,6 +149,7 @@ impl Network {
             engine: None,
             stride: 1,
             head: Arc::default(),
+            proposer: None,
             pooling: onnx.is_embedding().then_some(Pooling::Cls),
             identity,
             device: options.device,
@@ -157,7 +162,8 @@ impl Network {
     fn started(mut self) -> Result<Network> {
         if self.device != Device::Cpu {
             let (input, stride) = (self.identity.input, self.stride);
-            let engine = Engine::start(&self.body, self.torch_device, input, stride)?;
+            let layers = (&self.body, self.proposer.as_ref());
+            let engine = Engine::start(layers, self.torch_device, input, stride)?;
             self.engine = Some(Arc::new(engine));
         }
         Ok(self)
@@ -221,6 +227,7 @@ impl Network {
             engine: self.engine.clone(),
             stride: self.stride,
             head: Arc::clone(&self.head),
+            proposer: self.proposer.as_ref().map(Proposer::share),
             pooling: self.pooling,
             identity: self.identity.clone(),
             device: self.device,
@@ -318,8 +325,13 @@ impl Network {
         let maps = self.forward_for(&input, pooling)?;
         let answered = Instant::now();
         let mut pooling_s = 0.0;
-        let made = images.iter().zip(0..).map(|(image, at)| {
-            let map = maps.f_select(0, at).map_err(Error::torch("reading the feature map"))?;
+        let size = images.first().map_or((0, 0), |image| image.dimensions());
+        let placed = ((size.1 as usize, size.0 as usize), self.stride);
+        let regions = regions_of(pooling, &maps, placed, self.proposer.as_ref())
+            .map_err(Error::torch("proposing regions"))?;
+        let made = (0..images.len()).map(|at| {
+            let map =
+                maps.f_select(0, at as i64).map_err(Error::torch("reading the feature map"))?;
             let map = match FeatureMap::from_tensor(&map) {
                 Err(error @ Error::Torch { .. }) => return Err(error),
                 // What is not finite is wrong with this image alone.
@@ -327,8 +339,7 @@ impl Network {
                 Ok(map) => map,
             };
             let read = Instant::now();
-            let size = (image.height() as usize, image.width() as usize);
-            let rows = pooling::pool(&map, pooling, size, self.stride);
+            let rows = pooling::pool(&map, pooling, regions.of(at));
             let made = finish.rows(rows, sum);
             pooling_s += read.elapsed().as_secs_f64();
             Ok(made.map(|rows| Rows { rows, active: !map.is_zero() }))
@@ -347,7 +358,8 @@ impl Network {
     /// `Torch` when libtorch refuses.
     #[cfg(feature = "testing")]
     pub fn cramped(mut self, most: usize) -> Result<Network> {
-        let engine = Engine::cramped(&self.body, self.identity.input, self.stride, most)?;
+        let layers = (&self.body, self.proposer.as_ref());
+        let engine = Engine::cramped(layers, self.identity.input, self.stride, most)?;
         self.engine = Some(Arc::new(engine));
         Ok(self)
     }
@@ -373,9 +385,10 @@ impl Network {
     /// Refuses a pooling that reads what this network has not.
     ///
     /// # Errors
-    /// `Invalid` for a class token where there is none, and for a pooling of a map where the
-    /// network answers with one vector.
+    /// `Invalid` for a class token where there is none, for a pooling of a map where the network
+    /// answers with one vector, and for proposals where no layers make any.
     pub fn check_pooling(&self, pooling: &Pooling) -> Result<()> {
+        proposals::check(pooling, self.proposer.as_ref())?;
         self.body.check(pooling).map_err(|expected| {
             let arch = &self.identity.arch;
             Error::invalid(format!("pooling of {arch}: expected {expected}, found {pooling}"))

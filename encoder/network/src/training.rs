@@ -6,12 +6,14 @@
 //! of deep visual representations for image retrieval", IJCV 2017).
 
 use image::RgbImage;
-use ocelli_index::{Hash, Head as HeadForm, InputConvention, Pooling};
+use ocelli_index::{Hash, Head as HeadForm, InputConvention, Pooling, Precision};
+use ocelli_weights::proposals::ProposalLayer;
 use ocelli_weights::settings::check_pooling;
-use ocelli_weights::{Head, Projection, Weights};
+use ocelli_weights::{Head, Projection, ProposalLayers, Weights};
 use tch::{Kind, Tensor};
 
 use crate::body::Body;
+use crate::device::{Device, exact};
 use crate::error::{Error, Result};
 use crate::finish::DeviceFinish;
 use crate::input::Tables;
@@ -19,6 +21,7 @@ use crate::layers::{Trunk, leaf};
 use crate::loaded::Loaded;
 use crate::options::NetworkOptions;
 use crate::pooling;
+use crate::proposals::{self, Proposer, regions_of};
 use crate::torch::Torch;
 
 /// The precision of training.
@@ -27,18 +30,33 @@ pub enum TrainingPrecision {
     /// Layers in float32; norms, projections and sums in float64, as on a device.
     #[default]
     Single,
+    /// Maps in bfloat16, weights, their gradients and what follows the map as in `Single`.
+    Bf16,
     /// Everything in float64, for checks of gradients.
     Double,
+}
+
+impl From<Precision> for TrainingPrecision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => TrainingPrecision::Single,
+            Precision::Bf16 => TrainingPrecision::Bf16,
+        }
+    }
 }
 
 /// A convolutional network with weights of its own, which may be changed, and gradients.
 pub struct Trainable {
     trunk: Trunk,
     head: Option<TrainableHead>,
+    /// Not trained with the rest: its regions are taken as they are.
+    proposer: Option<Proposer>,
     pooling: Pooling,
     input: InputConvention,
     stride: u32,
-    kind: Kind,
+    precision: TrainingPrecision,
+    /// Of weights, and where they are.
+    weights: (Kind, tch::Device),
     parent: Hash,
     /// Metadata that a file of these weights needs: form, input, pooling, head.
     metadata: Vec<(String, String)>,
@@ -57,13 +75,12 @@ struct TrainableHead {
 }
 
 impl Trainable {
-    /// Takes weights that were read. `options.device` and `options.precision` have no meaning here:
-    /// training is on the CPU, in `precision`.
+    /// Takes weights that were read, to `options.device`. `options.precision` has no meaning here.
     ///
     /// # Errors
     /// As [`Network::load`](crate::Network::load); `Invalid` for a network that is not made of
-    /// convolutions, for a pooling other than R-MAC, MAC or SPoC, and for weights with a whitening
-    /// of whole images, which is not trained.
+    /// convolutions, for a pooling other than R-MAC, proposals, MAC or SPoC, and for weights with
+    /// a whitening of whole images, which is not trained.
     pub fn load(
         weights: &Weights,
         options: &NetworkOptions,
@@ -71,15 +88,28 @@ impl Trainable {
         precision: TrainingPrecision,
     ) -> Result<Trainable> {
         check_pooling(&pooling)?;
-        if !matches!(pooling, Pooling::Rmac { .. } | Pooling::Mac | Pooling::Spoc) {
-            let what = format!("pooling: expected rmac, mac or spoc for training, found {pooling}");
-            return Err(Error::invalid(what));
+        if !matches!(
+            pooling,
+            Pooling::Rmac { .. } | Pooling::Proposals { .. } | Pooling::Mac | Pooling::Spoc
+        ) {
+            return Err(Error::invalid(format!(
+                "pooling: expected rmac, rpn, mac or spoc for training, found {pooling}"
+            )));
         }
-        let kind = match precision {
-            TrainingPrecision::Single => Kind::Float,
-            TrainingPrecision::Double => Kind::Double,
+        let (kind, maps) = match precision {
+            TrainingPrecision::Single => (Kind::Float, Kind::Float),
+            TrainingPrecision::Bf16 => (Kind::Float, Kind::BFloat16),
+            TrainingPrecision::Double => (Kind::Double, Kind::Double),
         };
-        let Loaded { backbone, last_stage, settings, form, body, head } =
+        let device = match options.device {
+            Device::Cpu | Device::CpuAsDevice => tch::Device::Cpu,
+            Device::Cuda(number) => tch::Device::Cuda(number),
+        };
+        if device != tch::Device::Cpu {
+            exact()?;
+        }
+        let kept = (kind, device);
+        let Loaded { backbone, last_stage, settings, form, body, head, proposer } =
             Loaded::of(weights, options)?;
         let Body::Trunk(trunk) = body else {
             let found = backbone.name();
@@ -94,9 +124,10 @@ impl Trainable {
                 weights.path().display()
             )));
         }
+        proposals::check(&pooling, proposer.as_ref())?;
         let head_form = head.form();
-        let trunk = trunk.trainable(kind).map_err(Error::torch("copying weights"))?;
-        let head = TrainableHead::of(&head, kind).map_err(Error::torch("copying weights"))?;
+        let trunk = trunk.trainable(kept, maps).map_err(Error::torch("copying weights"))?;
+        let head = TrainableHead::of(&head, kept).map_err(Error::torch("copying weights"))?;
         let mut metadata = vec![
             ("ocelli.arch".to_owned(), backbone.name()),
             ("ocelli.form".to_owned(), form.to_string()),
@@ -106,13 +137,20 @@ impl Trainable {
         if head_form != HeadForm::None {
             metadata.push(("ocelli.head".to_owned(), head_form.to_string()));
         }
+        if let Some(proposer) = &proposer {
+            metadata.push(("ocelli.anchors".to_owned(), proposer.anchors().to_string()));
+        }
+        let proposer = proposer.map(|proposer| proposer.to_device(device)).transpose();
+        let proposer = proposer.map_err(Error::torch("copying weights"))?;
         Ok(Trainable {
             trunk,
             head,
+            proposer,
             pooling,
             input: settings.input,
             stride: backbone.stride(last_stage),
-            kind,
+            precision,
+            weights: kept,
             parent: weights.hash(),
             metadata,
         })
@@ -166,6 +204,70 @@ impl Trainable {
         all
     }
 
+    /// Handles on the tensors of a file that are not among the
+    /// [`parameters`](Trainable::parameters): the layers that propose regions.
+    #[must_use]
+    pub fn frozen(&self) -> Vec<(String, Tensor)> {
+        self.proposer.as_ref().map_or(Vec::new(), Proposer::tensors)
+    }
+
+    /// Gives the network layers that propose regions, which gradients are made for, and the pooling
+    /// of `count` regions.
+    ///
+    /// # Errors
+    /// `Invalid` for layers of other channels and for a count without a meaning; `Torch`.
+    pub fn put_proposals(&mut self, layers: &ProposalLayers, count: u32) -> Result<()> {
+        let pooling = Pooling::Proposals { count };
+        check_pooling(&pooling)?;
+        let whole = |(layer, shape): (&ProposalLayer, [usize; 4])| {
+            let [outputs, ..] = shape;
+            layer.weight.len() == shape.iter().product::<usize>() && layer.bias.len() == outputs
+        };
+        if layers.channels != self.channels()
+            || !layers.layers.iter().zip(layers.shapes()).all(whole)
+        {
+            return Err(Error::invalid(format!(
+                "layers that propose regions: expected some of {} channels with all their values, \
+                 found {} channels",
+                self.channels(),
+                layers.channels
+            )));
+        }
+        let made = Proposer::new(layers).and_then(|made| made.trainable(self.weights.1));
+        self.proposer = Some(made.map_err(Error::torch("making the layers that propose regions"))?);
+        self.pooling = pooling;
+        self.metadata.retain(|(key, _)| key != "ocelli.pooling" && key != "ocelli.anchors");
+        self.metadata.push(("ocelli.pooling".to_owned(), pooling.to_string()));
+        self.metadata.push(("ocelli.anchors".to_owned(), layers.anchors.to_string()));
+        Ok(())
+    }
+
+    /// The layers that propose regions, if there are any.
+    #[must_use]
+    pub fn proposer(&self) -> Option<&Proposer> {
+        self.proposer.as_ref()
+    }
+
+    /// The kind of the maps and of the device, which decide the last bits of what is trained.
+    #[must_use]
+    pub fn computes(&self) -> (TrainingPrecision, &'static str) {
+        (self.precision, if self.weights.1 == tch::Device::Cpu { "cpu" } else { "cuda" })
+    }
+
+    /// Pixels of an image per cell of the map.
+    #[must_use]
+    pub fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// The map (1, C, h, w) of an [`input`](Trainable::input), without a graph.
+    ///
+    /// # Errors
+    /// `Torch`.
+    pub fn map(&self, input: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| self.trunk.forward(input)).map_err(Error::torch("the forward pass"))
+    }
+
     /// Gives the network a new head, y = W (x − mean), of L2-normalised rows. `mean` is (C,),
     /// `weight` (D, C) row-major.
     ///
@@ -184,8 +286,8 @@ impl Trainable {
         }
         let made = || -> Torch<TrainableHead> {
             let weight = Tensor::f_from_slice(weight)?.f_reshape([-1, channels as i64])?;
-            let mean = leaf(&Tensor::f_from_slice(mean)?, self.kind)?;
-            let weight = leaf(&weight, self.kind)?;
+            let mean = leaf(&Tensor::f_from_slice(mean)?, self.weights)?;
+            let weight = leaf(&weight, self.weights)?;
             Ok(TrainableHead { weight, mean: Some(mean), bias: None, normalize: true })
         };
         self.head = Some(made().map_err(Error::torch("making a head"))?);
@@ -208,7 +310,7 @@ impl Trainable {
         Tables::new(self.input).to_planes(image.as_raw(), &mut planes);
         Tensor::f_from_slice(&planes)
             .and_then(|t| t.f_reshape([1, 3, i64::from(height), i64::from(width)]))
-            .and_then(|t| t.f_to_kind(self.kind))
+            .and_then(|t| t.f_to_device(self.weights.1)?.f_to_kind(self.weights.0))
             .map_err(Error::torch("making the network's input"))
     }
 
@@ -249,22 +351,24 @@ impl Trainable {
         let (_, _, height, width) = input.size4()?;
         let maps = self.trunk.forward(input)?;
         let size = (height as usize, width as usize);
-        pooling::tensor::pool(&maps, &self.pooling, size, self.stride)
+        let regions =
+            regions_of(&self.pooling, &maps, (size, self.stride), self.proposer.as_ref())?;
+        pooling::tensor::pool(&maps, &self.pooling, &regions)
     }
 }
 
 impl TrainableHead {
-    fn of(head: &Head, kind: Kind) -> Torch<Option<TrainableHead>> {
+    fn of(head: &Head, kept: (Kind, tch::Device)) -> Torch<Option<TrainableHead>> {
         let Some((projection, normalize)) = &head.rows else { return Ok(None) };
         let Projection { dim_in, dim_out, mean, transposed, bias } = projection;
         let weight = Tensor::f_from_slice(transposed)?;
         let weight = weight.f_reshape([*dim_in as i64, *dim_out as i64])?.f_transpose(0, 1)?;
         let vector = |values: &[f32]| match values {
             [] => Ok(None),
-            values => leaf(&Tensor::f_from_slice(values)?, kind).map(Some),
+            values => leaf(&Tensor::f_from_slice(values)?, kept).map(Some),
         };
         Ok(Some(TrainableHead {
-            weight: leaf(&weight, kind)?,
+            weight: leaf(&weight, kept)?,
             mean: vector(mean)?,
             bias: vector(bias)?,
             normalize: *normalize,

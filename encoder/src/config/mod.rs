@@ -39,6 +39,7 @@ const MAX_WORKERS: usize = 1024;
 /// Levels of R-MAC, and GeM's exponent, where neither the user nor the weights say.
 const DEFAULT_LEVELS: u32 = 3;
 const DEFAULT_GEM_P: f32 = 3.0;
+const DEFAULT_PROPOSALS: u32 = 128;
 /// Workers beyond the number of cores where the network is on a CUDA device: that many wait for it
 /// while the others decode.
 const WAITING_FOR_CUDA: usize = 2;
@@ -71,6 +72,7 @@ pub struct Config {
     pub levels: Option<u32>,
     pub grid: Option<Grid>,
     pub gem_p: Option<f32>,
+    pub proposals: Option<u32>,
     pub sizes: Vec<u32>,
     pub filter: ResizeFilter,
     pub upscale: bool,
@@ -112,6 +114,8 @@ pub enum PoolingName {
     Cls,
     /// SuperGlobal's GeM+ and Regional-GeM (Shao et al. 2023).
     Superglobal,
+    /// Maxima over regions that the network proposes (Gordo et al. 2016).
+    Rpn,
 }
 
 impl Config {
@@ -190,6 +194,7 @@ impl Config {
             ("levels", given(&self.levels)),
             ("grid", self.grid.map(|grid| grid.to_string())),
             ("gem_p", given(&self.gem_p)),
+            ("proposals", given(&self.proposals)),
             ("sizes", given(&Some(&self.sizes))),
             ("filter", named(&self.filter)),
             ("upscale", named(&self.upscale)),
@@ -359,6 +364,7 @@ impl Config {
             Some(Pooling::Cls) => PoolingName::Cls,
             Some(Pooling::Gem { .. }) => PoolingName::Gem,
             Some(Pooling::SuperGlobal { .. }) => PoolingName::Superglobal,
+            Some(Pooling::Proposals { .. }) => PoolingName::Rpn,
         });
         let (own_levels, own_grid, own_p) = match own {
             Some(Pooling::Rmac { levels, grid }) => (levels, grid, DEFAULT_GEM_P),
@@ -374,6 +380,13 @@ impl Config {
             PoolingName::Spoc => Pooling::Spoc,
             PoolingName::Cls => Pooling::Cls,
             PoolingName::Gem => Pooling::Gem { p: self.gem_p.unwrap_or(own_p) },
+            PoolingName::Rpn => {
+                let own = match own {
+                    Some(Pooling::Proposals { count }) => count,
+                    _ => DEFAULT_PROPOSALS,
+                };
+                Pooling::Proposals { count: self.proposals.unwrap_or(own) }
+            }
             PoolingName::Superglobal => match own {
                 Some(own @ Pooling::SuperGlobal { .. }) => own,
                 _ => Pooling::SUPERGLOBAL,

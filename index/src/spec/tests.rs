@@ -60,6 +60,9 @@ fn text_round_trips_whatever_the_fields() {
         combine: Combine::ScaleGem { p: 10.0 },
         ..spec()
     };
+    let proposals = NetworkSpec { pooling: Pooling::Proposals { count: 128 }, ..spec() };
+    let text = DescriptorSpec::Network(proposals.clone()).canonical();
+    assert!(text.ends_with("\npooling=rpn:128\n"), "{text}");
     // Text and hash of what was made before there was a floor.
     let text = DescriptorSpec::Network(gem.clone()).canonical();
     assert!(text.ends_with("\ncombine=gem:2.92\n"), "{text}");
@@ -70,6 +73,7 @@ fn text_round_trips_whatever_the_fields() {
         DescriptorSpec::Network(gem),
         DescriptorSpec::Network(superglobal),
         DescriptorSpec::Network(scale_gem),
+        DescriptorSpec::Network(proposals),
         DescriptorSpec::foreign("a/b-1.0_x", 7).unwrap(),
     ] {
         assert_eq!(DescriptorSpec::parse(&spec.canonical()).unwrap(), spec);
@@ -95,6 +99,10 @@ fn only_the_canonical_form_is_read() {
         text.clone() + "combine=gem:3:-1\n",
         text.clone() + "combine=gem:0:1\n",
         text.clone() + "combine=scale-gem:0\n",
+        text.clone() + "pooling=rpn\n",
+        text.clone() + "pooling=rpn:0\n",
+        text.clone() + "pooling=rpn:1001\n",
+        text.clone() + "pooling=rpn:9:9\n",
         text.clone() + "pooling=superglobal\n",
         text.clone() + "pooling=superglobal:4.6:2.5:4:0\n",
         text.clone() + "pooling=superglobal:4.6:2.5:33:0\n",

@@ -21,7 +21,7 @@ use crate::error::{Error, Result, Torch};
 
 pub use classes::Classifier;
 pub use ranking::ranking_loss;
-pub use triplet::{Triplet, losses, triplet_loss};
+pub use triplet::{Triplet, batch_loss, losses, triplet_loss};
 
 /// The loss that is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]

@@ -148,8 +148,12 @@ impl Conv {
     /// (N, in, H, W) to (N, out, h, w), without a ReLU.
     pub(crate) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let weight = &self.weight_for(x)?;
-        let (bias, groups) = (Some(&self.bias), self.groups);
+        let (mut weight, mut bias) = (self.weight_for(x)?, self.bias.shallow_clone());
+        // In training in bfloat16, where weights are kept in float32.
+        if weight.kind() != x.kind() {
+            (weight, bias) = (weight.f_to_kind(x.kind())?, bias.f_to_kind(x.kind())?);
+        }
+        let (weight, bias, groups) = (&weight, Some(&bias), self.groups);
         let y = match self.direct {
             true => x.f_mkldnn_convolution(weight, bias, padding, stride, [1, 1], groups)?,
             false => x.f_conv2d(weight, bias, stride, padding, [1, 1], groups)?,

@@ -1,7 +1,6 @@
 //! How weights and maps lie in memory, and how windows lie on a map.
 
-use tch::Kind;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::torch::Torch;
 
@@ -21,10 +20,10 @@ pub(crate) fn rounded(tensor: &Tensor) -> Torch<Tensor> {
     tensor.f_to_kind(Kind::BFloat16)?.f_to_kind(Kind::Float)
 }
 
-/// A copy of `tensor` in `kind` that gradients are made for.
-pub(crate) fn leaf(tensor: &Tensor, kind: Kind) -> Torch<Tensor> {
-    let mut leaf = Tensor::f_empty(tensor.size(), (kind, tensor.device()))?;
-    leaf.f_copy_(tensor)?;
+/// A copy of `tensor` in `kind` on `device` that gradients are made for.
+pub(crate) fn leaf(tensor: &Tensor, (kind, device): (Kind, Device)) -> Torch<Tensor> {
+    let mut leaf = Tensor::f_empty(tensor.size(), (kind, device))?;
+    leaf.f_copy_(&tensor.f_detach()?)?;
     leaf.f_set_requires_grad(true)
 }
 

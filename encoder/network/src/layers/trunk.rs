@@ -111,10 +111,10 @@ impl Trunk {
         Ok(Trunk { layers, rounding: true, ..self })
     }
 
-    /// The same trunk with weights of its own that gradients are made for, in `kind`, float32 or
-    /// float64; only from `Plain` and f32, on the CPU.
-    pub(crate) fn trainable(self, kind: Kind) -> Torch<Trunk> {
-        let put = |tensor: &Tensor| leaf(tensor, kind);
+    /// The same trunk with weights of its own that gradients are made for, of a kind, float32 or
+    /// float64, on a device; maps are of `kind`. Only from `Plain` and f32, on the CPU.
+    pub(crate) fn trainable(self, weights: (Kind, Device), kind: Kind) -> Torch<Trunk> {
+        let put = |tensor: &Tensor| leaf(tensor, weights);
         let place = Place { put: &put, rounding: false, direct: false };
         let layers =
             self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;

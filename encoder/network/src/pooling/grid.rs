@@ -94,6 +94,15 @@ pub fn image_grid(
         .collect()
 }
 
+/// The cells of a rectangle x0, y0, x1, y1 in pixels on a map of `map` > 0 cells, (height, width):
+/// both ends are rounded to pixels, then projected as in [`image_grid`].
+pub(crate) fn region_of(rect: [f64; 4], map: (usize, usize), stride: u32) -> Region {
+    let [x0, y0, x1, y1] = rect.map(|v| v.round().max(0.0) as usize);
+    let (x, width) = project(x0, x1.saturating_sub(x0), stride, map.1.max(1));
+    let (y, height) = project(y0, y1.saturating_sub(y0), stride, map.0.max(1));
+    Region { x, y, width, height }
+}
+
 /// First cell and number of cells of `len` pixels from `start`, on a map of `cells` > 0.
 fn project(start: usize, len: usize, stride: u32, cells: usize) -> (usize, usize) {
     let scale = 1.0 / f64::from(stride);

@@ -1,4 +1,4 @@
-//! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC, GeM and SuperGlobal's pooling, on
+//! A feature map to vectors: maxima of regions (R-MAC's or proposed ones), MAC, SPoC, GeM and SuperGlobal's pooling, on
 //! the CPU ([`pool`]) and on a device.
 
 mod grid;
@@ -9,17 +9,15 @@ pub(crate) mod tensor;
 use ocelli_index::{Grid, Pooling};
 
 use crate::error::Error;
+pub(crate) use grid::region_of;
 pub use grid::{Region, image_grid, rigid_grid};
 pub use map::FeatureMap;
 
-/// Rows (n, C) of a feature map, not normalised: one per region for R-MAC, one in all for the
-/// others. `image` is (height, width) of the image that entered the network, `stride` its pixels
-/// per cell; both matter for the grid in image pixels only.
-pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: u32) -> Vec<f32> {
+/// Rows (n, C) of a feature map, not normalised: one per region for R-MAC and for proposals, one in
+/// all for the others. `regions` are those of [`grid`], or proposed ones.
+pub fn pool(map: &FeatureMap, pooling: &Pooling, regions: &[Region]) -> Vec<f32> {
     match *pooling {
-        Pooling::Rmac { levels, grid } => {
-            map.max_over(&regions(levels, grid, (map.height(), map.width()), image, stride))
-        }
+        Pooling::Rmac { .. } | Pooling::Proposals { .. } => map.max_over(regions),
         Pooling::Mac => map.max(),
         Pooling::Spoc => map.mean(),
         // A map of one cell.
@@ -31,18 +29,41 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: 
     }
 }
 
-/// The regions of R-MAC on a map of `size`, (height, width) like `image`.
-fn regions(
-    levels: u32,
-    grid: Grid,
+/// The regions of the images of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Regions {
+    /// Those of each of the images: they have one size.
+    Same(Vec<Region>),
+    /// Those of each image for itself, equally many.
+    Each(Vec<Vec<Region>>),
+}
+
+impl Regions {
+    /// The regions of an image of the batch.
+    pub fn of(&self, image: usize) -> &[Region] {
+        match self {
+            Regions::Same(regions) => regions,
+            Regions::Each(regions) => regions.get(image).map_or(&[], Vec::as_slice),
+        }
+    }
+}
+
+/// The regions of R-MAC's grid on a map of `size`, (height, width) like `image`, that of the image
+/// which entered the network; none for other poolings. `stride` is its pixels per cell; both matter
+/// for the grid in image pixels only.
+pub fn grid(
+    pooling: &Pooling,
     size: (usize, usize),
     image: (usize, usize),
     stride: u32,
-) -> Vec<Region> {
-    match grid {
-        Grid::FeatureMap => rigid_grid(size.0, size.1, levels),
-        Grid::ImagePixels => image_grid(image, size, stride, levels),
-    }
+) -> Regions {
+    Regions::Same(match *pooling {
+        Pooling::Rmac { levels, grid: Grid::FeatureMap } => rigid_grid(size.0, size.1, levels),
+        Pooling::Rmac { levels, grid: Grid::ImagePixels } => {
+            image_grid(image, size, stride, levels)
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The rows of one image.

@@ -9,7 +9,7 @@ use ocelli_index::Pooling;
 use tch::{Kind, Tensor};
 
 use super::map::GEM_FLOOR;
-use super::{Region, Rows, regions, superglobal};
+use super::{Region, Regions, Rows, superglobal};
 use crate::error::Result;
 use crate::torch::Torch;
 
@@ -18,18 +18,12 @@ use crate::torch::Torch;
 const FLAGS: usize = 2;
 
 /// Rows of a batch of maps as [`super::pool`] makes them, on the maps' device: (N, n, C), f32, or
-/// f64 of maps in f64. `maps` are (N, C, h, w) of any floating kind and layout; `image` and
-/// `stride` as in [`super::pool`].
+/// f64 of maps in f64. `maps` are (N, C, h, w) of any floating kind and layout.
 ///
 /// Maxima have the same bits as those of [`super::pool`]. Means are summed in float64 in another
 /// order, so they may differ in the last bit.
-pub(crate) fn pool(
-    maps: &Tensor,
-    pooling: &Pooling,
-    image: (usize, usize),
-    stride: u32,
-) -> Torch<Tensor> {
-    let (n, channels, height, width) = maps.size4()?;
+pub(crate) fn pool(maps: &Tensor, pooling: &Pooling, regions: &Regions) -> Torch<Tensor> {
+    let (n, channels, _, _) = maps.size4()?;
     let cells = [2i64, 3];
     // Means in float64, as on the CPU: no sum of many may depend on where it is made.
     let rows = match *pooling {
@@ -47,20 +41,28 @@ pub(crate) fn pool(
             let parameters = superglobal::Parameters { p, region_p, window, floor };
             superglobal::pool_tensor(maps, parameters)?
         }
-        Pooling::Rmac { levels, grid } => {
-            let size = (height as usize, width as usize);
-            let regions = regions(levels, grid, size, image, stride);
-            let maximum = |region: &Region| {
-                let rows = maps.f_narrow(2, region.y as i64, region.height as i64)?;
-                let region = rows.f_narrow(3, region.x as i64, region.width as i64)?;
-                region.f_amax(cells, false)
-            };
-            Tensor::f_stack(&regions.iter().map(maximum).collect::<Torch<Vec<_>>>()?, 1)?
-        }
+        Pooling::Rmac { .. } | Pooling::Proposals { .. } => match regions {
+            Regions::Same(regions) => maxima(maps, regions)?,
+            Regions::Each(regions) => {
+                let each = regions.iter().zip(0..);
+                let each = each.map(|(regions, at)| maxima(&maps.f_narrow(0, at, 1)?, regions));
+                Tensor::f_cat(&each.collect::<Torch<Vec<_>>>()?, 0)?
+            }
+        },
     };
     // Only training in double precision has maps in it.
     let kind = if maps.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     rows.f_to_kind(kind)?.f_reshape([n, -1, channels])
+}
+
+/// Maxima (N, n, C) of maps over regions.
+fn maxima(maps: &Tensor, regions: &[Region]) -> Torch<Tensor> {
+    let maximum = |region: &Region| {
+        let rows = maps.f_narrow(2, region.y as i64, region.height as i64)?;
+        let region = rows.f_narrow(3, region.x as i64, region.width as i64)?;
+        region.f_amax([2i64, 3], false)
+    };
+    Tensor::f_stack(&regions.iter().map(maximum).collect::<Torch<Vec<_>>>()?, 1)
 }
 
 /// `rows` (N, n, D) of `maps`, behind those of each image what [`split`] wants to know of its map:
@@ -118,17 +120,18 @@ mod tests {
                 Pooling::Rmac { levels: 3, grid: Grid::FeatureMap },
                 Pooling::Rmac { levels: 4, grid: Grid::ImagePixels },
             ] {
+                let regions = pooling::grid(&pooling, size, image, stride);
                 for kind in [Kind::Float, Kind::BFloat16] {
                     let maps = maps.to_kind(kind);
                     let last = maps.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
                     for maps in [&maps, &last] {
-                        let made = pool(maps, &pooling, image, stride).unwrap();
+                        let made = pool(maps, &pooling, &regions).unwrap();
                         let made = with_flags(&made, maps).unwrap();
                         let made = split(&Vec::<f32>::try_from(made.reshape([-1])).unwrap(), 3);
                         assert_eq!(made.len(), 3);
                         for (at, made) in made.into_iter().enumerate() {
                             let map = FeatureMap::from_tensor(&maps.get(at as i64)).unwrap();
-                            let expected = pooling::pool(&map, &pooling, image, stride);
+                            let expected = pooling::pool(&map, &pooling, regions.of(at));
                             let made = made.unwrap();
                             assert_eq!(made.active, !map.is_zero());
                             assert_eq!(made.rows.len(), expected.len());
@@ -156,7 +159,8 @@ mod tests {
         for pooling in
             [Pooling::Mac, Pooling::Spoc, Pooling::Rmac { levels: 2, grid: Grid::FeatureMap }]
         {
-            let made = pool(&maps, &pooling, (50, 60), 10).unwrap();
+            let regions = pooling::grid(&pooling, (5, 6), (50, 60), 10);
+            let made = pool(&maps, &pooling, &regions).unwrap();
             let made = with_flags(&made, &maps).unwrap();
             let made = split(&Vec::<f32>::try_from(made.reshape([-1])).unwrap(), 3);
             assert!(

@@ -11,6 +11,7 @@ use ocelli_index::{Form, Layer};
 use crate::error::{Error, Result};
 use crate::file::Weights;
 use crate::head;
+use crate::proposals;
 use crate::settings::{DEFAULT_BN_EPS, require_form};
 use crate::transformer::TransformerSettings;
 pub use efficientnet::Efficientnet;
@@ -228,6 +229,7 @@ impl Backbone {
             Backbone::Vit(vit) => vit.knows(name),
             Backbone::Efficientnet(net) => net.knows(name),
         };
-        weights.names().filter(|name| !knows(name) && !head::knows(name)).collect()
+        let known = |name: &&str| knows(name) || head::knows(name) || proposals::knows(name);
+        weights.names().filter(|name| !known(name)).collect()
     }
 }

@@ -194,7 +194,7 @@ fn pooling_takes_values_below_zero() {
     let maximum = |plane: &&[f32]| plane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let maxima: Vec<f32> = planes.iter().map(maximum).collect();
     assert!(values.iter().any(|&v| v < 0.0) && maxima.iter().any(|&v| v < 0.0));
-    assert_eq!(pool(&map, &Pooling::Mac, (45, 60), 14), maxima);
+    assert_eq!(pool(&map, &Pooling::Mac, &[]), maxima);
     let gem = |plane: &&[f32]| {
         let sum: f64 = plane.iter().map(|&v| f64::from(v.max(1e-6)).powi(3)).sum();
         (sum / plane.len() as f64).cbrt()
