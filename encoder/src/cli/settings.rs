@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::{
-    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pack, Pooling, Precision, ResizeFilter,
+    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pack, Precision, ResizeFilter,
 };
 use ocelli_network::DeviceChoice;
 use ocelli_pictures::limits::MAX_SIDE_PX;
@@ -57,11 +57,9 @@ pub(super) struct NetworkArgs {
     /// Exponent of GeM pooling.
     #[arg(long, value_name = "P")]
     gem_p: Option<f32>,
-    /// The regions that are pooled: rmac:LEVELS, R-MAC's grid, or rpn:N, the N best that the
-    /// network proposes, for weights that have layers for it; the same as --pooling rpn and N
-    /// `proposals` of the configuration.
-    #[arg(long, value_name = "REGIONS", conflicts_with_all = ["pooling", "levels", "grid"])]
-    regions: Option<RegionsOf>,
+    /// Regions of --pooling rpn, 1 to 1000, for weights with layers that propose regions.
+    #[arg(long, value_name = "N")]
+    proposals: Option<u32>,
     /// Longest sides in pixels, with commas between them, or `stored` for never resized.
     #[arg(long, value_name = "PX,…")]
     sizes: Option<Sizes>,
@@ -147,27 +145,6 @@ impl FromStr for Sizes {
     }
 }
 
-/// The regions of a pooling that has some.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum RegionsOf {
-    /// R-MAC's.
-    Grid { levels: u32, grid: Grid },
-    /// So many proposed ones.
-    Proposals(u32),
-}
-
-impl FromStr for RegionsOf {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.parse() {
-            Ok(Pooling::Rmac { levels, grid }) => Ok(RegionsOf::Grid { levels, grid }),
-            Ok(Pooling::Proposals { count }) => Ok(RegionsOf::Proposals(count)),
-            _ => Err(format!("expected rmac:LEVELS or rpn:N, found {s:?}")),
-        }
-    }
-}
-
 /// Replaces a setting by its flag, if the flag was given.
 pub(super) fn over<T>(setting: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
@@ -189,16 +166,7 @@ impl NetworkArgs {
         config.levels = self.levels.or(config.levels);
         config.grid = self.grid.or(config.grid);
         config.gem_p = self.gem_p.or(config.gem_p);
-        match self.regions {
-            None => {}
-            Some(RegionsOf::Grid { levels, grid }) => {
-                config.pooling = Some(PoolingName::Rmac);
-                (config.levels, config.grid) = (Some(levels), Some(grid));
-            }
-            Some(RegionsOf::Proposals(count)) => {
-                (config.pooling, config.proposals) = (Some(PoolingName::Rpn), Some(count));
-            }
-        }
+        config.proposals = self.proposals.or(config.proposals);
         over(&mut config.sizes, self.sizes.map(|s| s.0));
         over(&mut config.filter, self.filter);
         config.upscale &= !self.no_upscale;

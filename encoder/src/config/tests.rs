@@ -84,6 +84,12 @@ fn weights_bring_their_pooling() {
     assert_eq!(load(&[]).pooling_of(own), rmac(2, Grid::ImagePixels));
     let levels = load(&[("OCELLI_ENCODER_LEVELS", "4")]);
     assert_eq!(levels.pooling_of(own), rmac(4, Grid::ImagePixels));
+    let proposals = |count| Pooling::Proposals { count };
+    assert_eq!(load(&[]).pooling_of(Some(proposals(50))), proposals(50));
+    let asked = load(&[("OCELLI_ENCODER_PROPOSALS", "32")]);
+    assert_eq!(asked.pooling_of(Some(proposals(50))), proposals(32));
+    let asked = load(&[("OCELLI_ENCODER_POOLING", "rpn")]);
+    assert_eq!(asked.pooling_of(gem), proposals(128));
     let asked = load(&[("OCELLI_ENCODER_POOLING", "gem"), ("OCELLI_ENCODER_GEM_P", "4")]);
     assert_eq!(asked.pooling_of(gem), Pooling::Gem { p: 4.0 });
     assert_eq!(
@@ -173,6 +179,12 @@ fn a_pack_says_every_setting() {
     assert_eq!(config.crop_first, CropFirst::PhotoScale);
     assert_eq!(config.precision, Precision::Bf16);
     assert!(config.has_network());
+
+    let proposals = NetworkSpec { pooling: Pooling::Proposals { count: 64 }, ..unusual() };
+    let pack = pack_of(dir.path(), &proposals);
+    assert_eq!(over(&pack, &[]).unwrap().pooling_of(None), Pooling::Proposals { count: 64 });
+    let error = over(&pack, &[("OCELLI_ENCODER_PROPOSALS", "32")]).unwrap_err().to_string();
+    assert!(error.contains("expected 64, found 32"), "{error}");
 
     let pooling = Pooling::Rmac { levels: 2, grid: Grid::ImagePixels };
     let head = ocelli_index::Head::Fc;
