@@ -43,7 +43,7 @@ TEST = {"landmarks": 40, "views": 8, "queries": 3, "distractors": 400, "seed": 3
 THREADS = ("--threads", 2, "--photos-at-once", 2)
 LEAVE_ONE_OUT = "leave-one-out"
 #: Learning rate of each loss.
-RATES = {"classification": 5e-4, "arcface": 1e-4, "triplet": 2e-3, "mined": 3e-5, "ap": 5e-4}
+RATES = {"classification": 5e-4, "arcface": 1e-4, "triplet": 4e-3, "mined": 3e-5, "ap": 5e-4}
 #: Share of the photos of the noisy set that have the class of another landmark.
 WRONG = 0.3
 #: Proposed regions of a picture.
@@ -152,7 +152,7 @@ class Bench:
         boxes that are found. Made once."""
         out, note = self.out / f"{name}.safetensors", self.out / f"{name}.training"
         words = ["proposals", boxes, "--weights", weights, "--out", out, "--count", PROPOSALS]
-        words += ["--size", self.size, "--iterations", 200, "--threads", 2, "--json"]
+        words += ["--size", self.size, "--iterations", 200, "--threads", 2, "--format", "json"]
         words = [str(word) for word in words]
         made = json.loads(note.read_text()) if note.exists() else {}
         if made.get("words") != words:

@@ -13,10 +13,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ocelli_index::container::write_atomically;
+use ocelli_learn::augment::Change;
 use ocelli_learn::list::{List, TRAIN};
 use ocelli_learn::loss::{Triplet, triplet_loss};
 use ocelli_learn::passes::{descriptors, propagate};
-use ocelli_learn::photos::{Margins, Photos};
+use ocelli_learn::photos::Photos;
 use ocelli_network::tch::{Kind, Tensor};
 use ocelli_network::training::TrainingPrecision;
 use ocelli_network::{NetworkOptions, Trainable};
@@ -56,7 +57,7 @@ fn run(words: &[String]) -> Result<()> {
     let mut inputs = Vec::new();
     for item in pairs_of(&list) {
         let Some(entry) = list.entries.get(item) else { continue };
-        let image = photos.view(entry, Margins::default()).map_err(anyhow::Error::msg)?;
+        let image = photos.view(entry, Change::default()).map_err(anyhow::Error::msg)?;
         inputs.push(network.input(&image)?);
     }
     let n = inputs.len();

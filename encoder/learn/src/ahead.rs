@@ -6,8 +6,9 @@ use std::thread;
 
 use image::RgbImage;
 
+use crate::augment::Change;
 use crate::list::List;
-use crate::photos::{Margins, Photos};
+use crate::photos::Photos;
 
 /// Pictures that wait for the network.
 const AHEAD: usize = 2;
@@ -18,20 +19,20 @@ const KEPT_BYTES: usize = 2 << 20;
 /// Gives the picture of a photo by its place in the list; None, and a warning, where there is none.
 pub type Next<'a> = dyn FnMut(usize) -> Option<RgbImage> + 'a;
 
-/// Runs `run`, which asks for the pictures of `items` in this order, each at most once. `margins`
-/// are cut off each. Memory: a photo that is decoded, and three pictures.
+/// Runs `run`, which asks for the pictures of `items` in this order, each at most once, changed
+/// as `change` says. Memory: a photo that is decoded, and three pictures.
 pub fn ahead<T>(
     list: &List,
     photos: &mut Photos,
     items: &[usize],
-    margins: &(dyn Fn(usize) -> Margins + Sync),
+    change: &(dyn Fn(usize) -> Change + Sync),
     run: impl FnOnce(&mut Next<'_>) -> T,
 ) -> T {
     thread::scope(|scope| {
         let (made, wanted) = sync_channel(AHEAD);
         scope.spawn(move || {
             for &item in items {
-                let picture = view(list, photos, item, margins(item));
+                let picture = view(list, photos, item, change(item));
                 // Whoever asked has ended.
                 if made.send((item, picture)).is_err() {
                     break;
@@ -82,9 +83,9 @@ impl Kept {
 }
 
 /// The picture of a photo of the list; None, and a warning, where there is none.
-fn view(list: &List, photos: &mut Photos, item: usize, margins: Margins) -> Option<RgbImage> {
+fn view(list: &List, photos: &mut Photos, item: usize, change: Change) -> Option<RgbImage> {
     let entry = list.entries.get(item)?;
-    match photos.view(entry, margins) {
+    match photos.view(entry, change) {
         Ok(image) => Some(image),
         Err(reason) => {
             tracing::warn!(photo = %entry.path.display(), reason, "a photo is left out");
@@ -113,7 +114,7 @@ mod tests {
         std::fs::write(&path, lines).unwrap();
         let list = List::read(&path).unwrap();
         let mut photos = Photos::new(40);
-        let none = |_| Margins::default();
+        let none = |_| Change::default();
         let mut asked = |items: &[usize], wanted: &[usize]| -> Vec<Option<u8>> {
             ahead(&list, &mut photos, items, &none, |next| {
                 wanted.iter().map(|&item| next(item).map(|p| p.get_pixel(0, 0).0[0])).collect()

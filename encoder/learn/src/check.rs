@@ -1,5 +1,7 @@
 //! What is in a training set, before anything is trained on it.
 
+pub mod overlap;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -9,8 +11,11 @@ use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
 use ocelli_pictures::photos::{ImageFile, read_file};
 use serde::Serialize;
 
+use overlap::Overlap;
+
+use crate::augment::Change;
 use crate::list::{List, TRAIN};
-use crate::photos::{Margins, Photos};
+use crate::photos::Photos;
 
 /// A photo that cannot be trained on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,6 +49,9 @@ pub struct Report {
     pub copies_across_classes: usize,
     /// Photos that cannot be used, with the reason.
     pub unfit: Vec<Unfit>,
+    /// Photos that are also in the set that the network will be judged by, where one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
 }
 
 /// Reads and decodes every photo of a list and resizes it to `size_px`.
@@ -67,7 +75,7 @@ pub fn check(list: &List, size_px: u32) -> Report {
         }
         let looked = read_file(&entry.path).and_then(|ImageFile { bytes, .. }| {
             let photo = decode(&bytes, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())?;
-            photos.of_decoded(&photo, entry.bbox, Margins::default())?;
+            photos.of_decoded(&photo, entry.bbox, Change::default())?;
             Ok((Hash::of(&bytes), photo.pixels.dimensions()))
         });
         match looked {
@@ -109,7 +117,8 @@ impl fmt::Display for Report {
         let (copies, across) = (self.copies, self.copies_across_classes);
         writeln!(f, "copies by their bytes: {copies}, of them in another class: {across}")?;
         write!(f, "unfit: {}", self.unfit.len())?;
-        self.unfit.iter().try_for_each(|u| write!(f, "\n  {}: {}", u.path, u.reason))
+        self.unfit.iter().try_for_each(|u| write!(f, "\n  {}: {}", u.path, u.reason))?;
+        self.overlap.iter().try_for_each(|overlap| write!(f, "\n{overlap}"))
     }
 }
 

@@ -1,5 +1,10 @@
 //! The command line: flags to values, one call into the library, an exit code.
 
+mod check;
+mod network;
+mod proposals;
+mod reports;
+
 use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -8,18 +13,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ocelli_index::{Form, Grid, InputConvention, Layer, Pooling, Precision};
-use ocelli_network::{DeviceChoice, NetworkOptions, Trainable, set_torch_threads};
+use ocelli_index::Pooling;
+use ocelli_network::set_torch_threads;
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
-use ocelli_weights::{SettingsOptions, Weights};
 
-use crate::check::check;
+use crate::augment::Augment;
 use crate::list::List;
 use crate::loss::LossKind;
-use crate::proposals_cli::ProposalsArgs;
 use crate::recipe::Recipe;
+use crate::report::Reports;
 use crate::train::{Checkpoints, Step, train};
+
+use check::CheckArgs;
+use network::NetworkArgs;
+use proposals::ProposalsArgs;
+use reports::ReportArgs;
 
 /// Trains the networks that the encoder runs, on photos of classes.
 #[derive(Parser)]
@@ -32,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Tell what is in a training set, and which of its photos cannot be used.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Train a network with a loss of ranking or of classes, and write it as a file that the
     /// encoder takes.
     ///
@@ -54,21 +63,9 @@ enum Format {
 }
 
 #[derive(Args)]
-struct CheckArgs {
-    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}.
-    list: PathBuf,
-    /// Longest side of the pictures in pixels.
-    #[arg(long, value_name = "PX", default_value_t = 800)]
-    size: u32,
-    /// How the report is printed on standard output.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
-}
-
-#[derive(Args)]
 struct TrainArgs {
-    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}. Photos of the
-    /// split "train", or of none, are trained on.
+    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}, or a Parquet file
+    /// with these columns. Photos of the split "train", or of none, are trained on.
     list: PathBuf,
     /// Weights to begin with: a safetensors file of a network of convolutions.
     #[arg(long, value_name = "FILE")]
@@ -76,29 +73,12 @@ struct TrainArgs {
     /// The file of the trained weights.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The pooling: rmac:LEVELS, rmac:LEVELS:image-pixels, mac or spoc. By default that of the
+    /// The pooling: rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, mac or spoc. By default that of the
     /// weights, or else rmac:3.
     #[arg(long, value_name = "POOLING")]
     pooling: Option<Pooling>,
-    /// The last layer, as for the encoder.
-    #[arg(long, value_name = "LAYER")]
-    last_stage: Option<Layer>,
-    /// The form of a network of bottlenecks, where the weights do not say it.
-    #[arg(long, value_name = "FORM")]
-    form: Option<Form>,
-    /// The form of the pixels, where the weights do not say it.
-    #[arg(long, value_name = "CONVENTION")]
-    input: Option<InputConvention>,
-    /// Leave out the projections that the weights hold.
-    #[arg(long)]
-    no_head: bool,
-    /// Where the network computes: auto, cpu, cuda or cuda:N. Bytes are equal again on the CPU only.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceChoice,
-    /// Precision of the maps: f32, or bf16, fast on GPUs and on CPUs with AVX-512. Weights and
-    /// descriptors stay in f32.
-    #[arg(long, default_value = "f32")]
-    precision: Precision,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Threads of libtorch.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -118,6 +98,8 @@ struct TrainArgs {
     checkpoint_every: u64,
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    reports: ReportArgs,
     /// How iterations and the summary are printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -182,9 +164,13 @@ struct RecipeArgs {
     /// Weight decay.
     #[arg(long, value_name = "L", default_value_t = 5e-5)]
     weight_decay: f64,
-    /// The largest share of each side that a random crop takes away.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    crop: f64,
+    /// How much photos are changed each time that they are trained on.
+    #[arg(long, value_enum, default_value_t)]
+    augment: Augment,
+    /// The largest share of each side that a random crop takes away [default: 0.05, or 0.3 with
+    /// --augment strong].
+    #[arg(long, value_name = "SHARE")]
+    crop: Option<f64>,
     /// Begin with a new head (shift and FC) of this dimension: the PCA whitening of the regions.
     /// For weights without a head, or with --no-head.
     #[arg(long, value_name = "DIM")]
@@ -213,16 +199,6 @@ pub fn main() -> ExitCode {
         Command::Train(args) => args.run(),
         Command::Proposals(args) => args.run(),
     })
-}
-
-impl CheckArgs {
-    fn run(self) -> Result<()> {
-        let report = check(&List::read(&self.list)?, self.size);
-        print(&match self.format {
-            Format::Text => format!("{}\n", ocelli_text::report(&report.to_string())),
-            Format::Json => format!("{}\n", serde_json::to_string(&report)?),
-        })
-    }
 }
 
 /// Settings of the memory, which libraries read when the process begins. Photos have many shapes:
@@ -257,31 +233,15 @@ impl TrainArgs {
                 self.photos_at_once
             );
         }
-        let device = self.device.resolve()?;
+        let device = self.network.device()?;
         set_torch_threads((threads / usize::from(self.photos_at_once)).max(1));
         let recipe = self.recipe.values();
         recipe.check()?;
         let list = List::read(&self.list)?;
-        let weights = Weights::read(&self.weights)?;
-        let options = NetworkOptions {
-            settings: SettingsOptions {
-                form: self.form,
-                input: self.input,
-                ..SettingsOptions::default()
-            },
-            last_stage: self.last_stage,
-            head: !self.no_head,
-            device,
-            ..NetworkOptions::default()
-        };
-        let own = weights.metadata("ocelli.pooling").map(str::parse).transpose()?;
-        let default = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
-        let pooling = self.pooling.or(own).unwrap_or(default);
-        let precision = self.precision.into();
-        let load = || Trainable::load(&weights, &options, pooling, precision);
-        let mut network = load()?;
-        let mut copies = (1..self.photos_at_once).map(|_| load()).collect::<Result<Vec<_>, _>>()?;
-        drop(weights);
+        let count = usize::from(self.photos_at_once);
+        let mut networks = self.network.load((&self.weights, device), count, self.pooling)?;
+        let (network, copies) = networks.split_first_mut().context("loading a network")?;
+        let mut reports = Reports::open(self.reports.files())?;
         let checkpoints = self.checkpoint.map(|path| {
             let every = self.checkpoint_every;
             Checkpoints { path, every }
@@ -293,10 +253,13 @@ impl TrainArgs {
             let pace = Pace { done, seconds: begun.elapsed().as_secs_f64(), of: recipe.iterations };
             // A reader that has gone away does not end a training.
             let _ = print(&format.step(step, pace));
+            reports.step(step);
         };
-        let networks = (&mut network, copies.as_mut_slice(), threads);
-        let summary =
-            train(&list, networks, &recipe, checkpoints.as_ref(), &self.out, &mut report)?;
+        let networks = (network, copies, threads);
+        let trained = train(&list, networks, &recipe, checkpoints.as_ref(), &self.out, &mut report);
+        // Also of a training that failed.
+        let reported = reports.finish().context("writing reports of the training");
+        let summary = trained?;
         print(&match format {
             Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
             Format::Text => format!(
@@ -312,7 +275,8 @@ impl TrainArgs {
                 summary.failed_photos,
                 summary.queries_without
             ),
-        })
+        })?;
+        reported
     }
 }
 
@@ -373,7 +337,8 @@ impl RecipeArgs {
             decay_every: self.decay_every,
             momentum: self.momentum,
             weight_decay: self.weight_decay,
-            crop: self.crop,
+            augment: self.augment,
+            crop: self.crop.unwrap_or(self.augment.crop()),
             head_dim: self.head_dim.unwrap_or(0),
             head_photos: self.head_photos,
             validate_every: self.validate_every,
@@ -400,6 +365,10 @@ mod tests {
         let words = ["ocelli-learn", "train", "l", "--weights", "w", "--out", "o"];
         let Command::Train(args) = Cli::parse_from(words).command else { panic!("train") };
         assert_eq!(args.recipe.values(), Recipe::default());
+        let strong = words.into_iter().chain(["--augment", "strong"]);
+        let Command::Train(args) = Cli::parse_from(strong).command else { panic!("train") };
+        let (augment, crop) = (Augment::Strong, 0.3);
+        assert_eq!(args.recipe.values(), Recipe { augment, crop, ..Recipe::default() });
         let requires = ["ocelli-learn", "train", "l", "--weights", "w", "--out", "o"]
             .into_iter()
             .chain(["--checkpoint-every", "3"]);

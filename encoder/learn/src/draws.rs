@@ -18,10 +18,12 @@ pub enum Purpose {
     Batch = 5,
     /// The photos that a classifier begins with.
     Classifier = 6,
+    /// Mirror and light of a photo in an iteration.
+    Look = 7,
     /// The first weights of layers that propose regions.
-    Proposals = 11,
+    Proposals = 8,
     /// The anchors of a photo that such layers are trained on in an iteration.
-    Anchors = 12,
+    Anchors = 9,
 }
 
 /// The generator for one purpose in one iteration, for one item.

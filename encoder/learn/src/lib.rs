@@ -9,7 +9,8 @@
 //! |---|---|
 //! | [`list`](mod@list) | reads a training set: photos, classes, boxes, splits |
 //! | [`mod@check`] | tells what is in a set |
-//! | [`photos`] | photos to pictures: crops, sizes |
+//! | [`mod@augment`] | how photos are changed: crops, mirrors, light |
+//! | [`photos`] | photos to pictures: boxes, sizes |
 //! | [`mod@ahead`] | pictures that are made while the network runs |
 //! | [`loss`] | losses and their gradients: triplets, classes, rankings |
 //! | [`mining`] | hard triplets of a pool of descriptors |
@@ -24,8 +25,8 @@
 //! | [`recipe`] | everything that decides a training |
 //! | [`mod@train`] | the loop |
 //! | [`proposals`] | the layers that propose regions, trained on boxes |
-//! | [`proposals_cli`] | their command |
 //! | [`written`] | the file of a trained network |
+//! | [`mod@report`] | logs, plots, event files |
 //! | [`draws`] | random numbers of a seed and a place |
 //!
 //! # Example
@@ -50,6 +51,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ahead;
+pub mod augment;
 pub mod batch;
 pub mod check;
 pub mod checkpoint;
@@ -64,8 +66,8 @@ pub mod passes;
 pub mod photos;
 pub mod pool;
 pub mod proposals;
-pub mod proposals_cli;
 pub mod recipe;
+pub mod report;
 pub mod sgd;
 pub mod team;
 pub mod train;

@@ -1,9 +1,12 @@
-//! The list of a training set: one photo a line.
+//! The list of a training set: one photo a line, or a row.
+
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::foreign::open_regular;
 use ocelli_index::{Error as IndexError, Hash};
 use ocelli_pictures::PixelBox;
 use serde::Deserialize;
@@ -15,7 +18,7 @@ pub const TRAIN: &str = "train";
 /// The split that a training is judged by.
 pub const VAL: &str = "val";
 
-/// A line, as JSON has it.
+/// A photo, as a line of JSON or a row of a table has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -24,6 +27,21 @@ struct Line {
     #[serde(rename = "box")]
     bbox: Option<[f64; 4]>,
     split: Option<String>,
+}
+
+impl Line {
+    /// The part that shows the object.
+    ///
+    /// # Errors
+    /// An empty path or class, a box without an inside.
+    fn checked(&self) -> std::result::Result<Option<PixelBox>, String> {
+        let bbox = self.bbox.map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
+        bbox.iter().try_for_each(PixelBox::validate).map_err(|e| e.to_string())?;
+        if self.path.is_empty() || self.class.is_empty() {
+            return Err("expected a path and a class, found an empty one".to_owned());
+        }
+        Ok(bbox)
+    }
 }
 
 /// A photo of the set.
@@ -61,14 +79,23 @@ pub struct Usable {
 
 impl List {
     /// Reads a list of JSON lines `{"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}`,
-    /// the last two optional. Empty lines are skipped.
+    /// the last two optional; empty lines are skipped. Or a table, where the name ends in
+    /// `.parquet`: the columns `path`, `class`, `split` and `box`, or `x0`, `y0`, `x1` and `y1`.
     ///
     /// # Errors
-    /// `Index` for a file that cannot be read, `Invalid` for a line that cannot be understood, with
-    /// its number.
+    /// `Index` for a file that cannot be read, `Invalid` for a line or a row that cannot be
+    /// understood, with its number.
     pub fn read(path: &Path) -> Result<List> {
+        if path.extension().is_some_and(|ending| ending == "parquet") {
+            let file = open_regular(path).map_err(|e| IndexError::io(path, "read", e))?;
+            let hashed = Hash::of_reader(&mut &file);
+            let hash = hashed.map_err(|e| IndexError::io(path, "read", e))?;
+            let rows = table::read(file);
+            let rows =
+                rows.map_err(|what| Error::invalid(format!("{}: {what}", path.display())))?;
+            return Ok(List::of(path, rows, hash));
+        }
         let text = fs::read_to_string(path).map_err(|e| IndexError::io(path, "read", e))?;
-        let root = path.parent().unwrap_or(Path::new(""));
         let mut lines = Vec::new();
         for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {
@@ -82,27 +109,26 @@ impl List {
                 let what = text.split(" at line ").next().unwrap_or_default();
                 bad(format!("{what} (column {})", e.column()))
             })?;
-            let bbox = parsed.bbox.map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
-            if let Some(bbox) = &bbox {
-                bbox.validate().map_err(|e| bad(e.to_string()))?;
-            }
-            if parsed.path.is_empty() || parsed.class.is_empty() {
-                return Err(bad("expected a path and a class, found an empty one".to_owned()));
-            }
-            lines.push((root.join(&parsed.path), parsed.class, bbox, parsed.split));
+            let bbox = parsed.checked().map_err(bad)?;
+            lines.push((parsed, bbox));
         }
+        Ok(List::of(path, lines, Hash::of(text.as_bytes())))
+    }
+
+    /// The list of lines and their boxes; relative paths start at the folder of the file `path`.
+    fn of(path: &Path, lines: Vec<(Line, Option<PixelBox>)>, hash: Hash) -> List {
+        let root = path.parent().unwrap_or(Path::new(""));
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        for (_, class, ..) in &lines {
-            numbers.entry(class.clone()).or_default();
+        for (line, _) in &lines {
+            numbers.entry(line.class.clone()).or_default();
         }
         numbers.values_mut().zip(0..).for_each(|(number, at)| *number = at);
-        let entry = |(path, class, bbox, split)| {
-            let class = numbers.get(&class).copied().unwrap_or_default();
-            Entry { path, class, bbox, split }
+        let entry = |(line, bbox): (Line, _)| {
+            let class = numbers.get(&line.class).copied().unwrap_or_default();
+            Entry { path: root.join(line.path), class, bbox, split: line.split }
         };
         let entries = lines.into_iter().map(entry).collect();
-        let hash = Hash::of(text.as_bytes());
-        Ok(List { entries, classes: numbers.keys().cloned().collect(), hash })
+        List { entries, classes: numbers.keys().cloned().collect(), hash }
     }
 
     /// The photos of a split, without classes that have one of them only. Photos without a split

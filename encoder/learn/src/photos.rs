@@ -5,40 +5,11 @@ use ocelli_index::CropFirst;
 use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
 use ocelli_pictures::photos::read_file;
 use ocelli_pictures::{Decoded, PixelBox, Resizer, ViewOptions, decode, views};
-use rand::RngExt;
 
-use crate::draws::{Purpose, rng};
+use crate::augment::{Change, Margins};
 use crate::list::Entry;
 
-/// Parts of the four sides that are cut off: left, top, right, bottom, each below one half.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Margins(pub [f64; 4]);
-
-impl Margins {
-    /// Margins of up to `most` of a side each, drawn for one photo in one iteration.
-    #[must_use]
-    pub fn drawn(most: f64, seed: u64, iteration: u64, item: usize) -> Margins {
-        if most <= 0.0 {
-            return Margins::default();
-        }
-        let mut rng = rng(seed, Purpose::Crop, iteration, item as u64);
-        Margins(std::array::from_fn(|_| rng.random_range(0.0..most)))
-    }
-
-    /// `part` without the margins.
-    fn inside(self, part: PixelBox) -> PixelBox {
-        let Margins([left, top, right, bottom]) = self;
-        let (width, height) = (part.x1 - part.x0, part.y1 - part.y0);
-        PixelBox {
-            x0: part.x0 + left * width,
-            y0: part.y0 + top * height,
-            x1: part.x1 - right * width,
-            y1: part.y1 - bottom * height,
-        }
-    }
-}
-
-/// Reads, decodes, crops and resizes.
+/// Reads, decodes, crops, resizes and changes.
 pub struct Photos {
     options: ViewOptions,
     resizer: Resizer,
@@ -61,10 +32,10 @@ impl Photos {
     ///
     /// # Errors
     /// The reason why there is none: no such file, no image, a box outside of it.
-    pub fn view(&mut self, entry: &Entry, margins: Margins) -> Result<RgbImage, String> {
+    pub fn view(&mut self, entry: &Entry, change: Change) -> Result<RgbImage, String> {
         let photo = decode(&read_file(&entry.path)?.bytes, DEFAULT_MAX_PIXELS)
             .map_err(|e| e.to_string())?;
-        self.of_decoded(&photo, entry.bbox, margins)
+        self.of_decoded(&photo, entry.bbox, change)
     }
 
     /// The picture of a decoded photo, of which `bbox` shows the object.
@@ -75,8 +46,9 @@ impl Photos {
         &mut self,
         photo: &Decoded,
         bbox: Option<PixelBox>,
-        margins: Margins,
+        change: Change,
     ) -> Result<RgbImage, String> {
+        let margins = change.margins;
         let (width, height) = photo.pixels.dimensions();
         let whole = PixelBox { x0: 0.0, y0: 0.0, x1: width.into(), y1: height.into() };
         let part = match bbox {
@@ -87,7 +59,9 @@ impl Photos {
         let made =
             views(photo, part.as_ref(), &self.options.sizes, &self.options, &mut self.resizer)
                 .map_err(|e| e.to_string())?;
-        made.into_iter().next().ok_or_else(|| "no view".to_owned())
+        let mut picture = made.into_iter().next().ok_or("no view")?;
+        change.apply(&mut picture);
+        Ok(picture)
     }
 }
 
@@ -107,6 +81,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::augment::Augment;
 
     fn entry(path: PathBuf, bbox: Option<[f64; 4]>) -> Entry {
         let bbox = bbox.map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
@@ -119,14 +94,14 @@ mod tests {
         let path = folder.path().join("a.png");
         RgbImage::from_fn(200, 100, |x, y| image::Rgb([x as u8, y as u8, 7])).save(&path).unwrap();
         let mut photos = Photos::new(80);
-        let plain = photos.view(&entry(path.clone(), None), Margins::default()).unwrap();
+        let plain = photos.view(&entry(path.clone(), None), Change::default()).unwrap();
         assert_eq!(plain.dimensions(), (80, 40));
         // A box that hangs over the edge is cut: 50 x 100 stored pixels.
         let hanging = entry(path.clone(), Some([150.0, -20.0, 999.0, 999.0]));
-        let part = photos.view(&hanging, Margins::default()).unwrap();
+        let part = photos.view(&hanging, Change::default()).unwrap();
         assert_eq!(part.dimensions(), (40, 80));
         let outside = entry(path.clone(), Some([300.0, 0.0, 400.0, 50.0]));
-        let error = photos.view(&outside, Margins::default()).unwrap_err();
+        let error = photos.view(&outside, Change::default()).unwrap_err();
         assert!(error.contains("outside the image of 200 x 100"), "{error}");
         let mut distinct = std::collections::BTreeSet::new();
         for iteration in 0..50 {
@@ -135,12 +110,18 @@ mod tests {
             assert!(margins.0.iter().all(|m| (0.0..0.05).contains(m)));
             let inside = margins.inside(PixelBox { x0: 0.0, y0: 0.0, x1: 200.0, y1: 100.0 });
             assert!(inside.x0 < 10.0 && inside.x1 > 190.0 && inside.y0 < 5.0 && inside.y1 > 95.0);
-            let view = photos.view(&entry(path.clone(), None), margins).unwrap();
+            let change = Change { margins, ..Change::default() };
+            let view = photos.view(&entry(path.clone(), None), change).unwrap();
             assert_eq!(view.width(), 80);
             distinct.insert(view.into_raw());
         }
         assert!(distinct.len() > 25, "{}", distinct.len());
-        let gone = photos.view(&entry(folder.path().join("gone"), None), Margins::default());
+        let drawn = Change::drawn(Augment::Strong, 0.3, (7, 0, 3));
+        let mut view = |change: Change| photos.view(&entry(path.clone(), None), change).unwrap();
+        assert_eq!(view(drawn), view(drawn), "both passes see the same picture");
+        let mirrored = Change { is_mirrored: true, ..Change::default() };
+        assert_eq!(view(mirrored), image::imageops::flip_horizontal(&plain));
+        let gone = photos.view(&entry(folder.path().join("gone"), None), Change::default());
         assert!(gone.unwrap_err().contains("No such file"));
     }
 }

@@ -4,6 +4,7 @@ use ocelli_index::{Hash, Hasher};
 use ocelli_network::Trainable;
 use serde::Serialize;
 
+use crate::augment::Augment;
 use crate::error::{Error, Result};
 use crate::list::List;
 use crate::loss::LossKind;
@@ -50,6 +51,8 @@ pub struct Recipe {
     pub momentum: f64,
     /// Weight decay.
     pub weight_decay: f64,
+    /// How much photos are changed.
+    pub augment: Augment,
     /// The largest share of each side that a crop takes away.
     pub crop: f64,
     /// Dimension of the head that weights without one get; 0: none.
@@ -86,7 +89,8 @@ impl Default for Recipe {
             decay_every: 0,
             momentum: 0.9,
             weight_decay: 5e-5,
-            crop: 0.05,
+            augment: Augment::default(),
+            crop: Augment::default().crop(),
             head_dim: 0,
             head_photos: 1000,
             validate_every: 0,
@@ -128,6 +132,12 @@ impl Recipe {
                 let what = format!("{name}: expected 0 to {most}, found {value}");
                 return Err(Error::invalid(what));
             }
+        }
+        if self.augment == Augment::None && self.crop > 0.0 {
+            return Err(Error::invalid(format!(
+                "crop: expected 0 where photos are not changed, found {}",
+                self.crop
+            )));
         }
         if self.ranks_batches() && self.photos < LEAST_RANKED {
             return Err(Error::invalid(format!(
@@ -200,6 +210,7 @@ mod tests {
             Recipe { rate: f64::NAN, ..Recipe::default() },
             Recipe { momentum: 1.5, ..Recipe::default() },
             Recipe { crop: 0.5, ..Recipe::default() },
+            Recipe { augment: Augment::None, ..Recipe::default() },
             Recipe { photos: 0, ..Recipe::default() },
             Recipe { scale: -1.0, ..Recipe::default() },
             Recipe { patience: 3, ..Recipe::default() },

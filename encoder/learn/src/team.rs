@@ -10,9 +10,10 @@ use ocelli_network::tch::{self, Tensor};
 use ocelli_network::{Trainable, set_torch_threads};
 
 use crate::ahead::{Next, ahead};
+use crate::augment::Change;
 use crate::error::{Error, Result, Torch};
 use crate::list::List;
-use crate::photos::{Margins, Photos};
+use crate::photos::Photos;
 
 /// A network and its copies.
 pub struct Team<'a> {
@@ -75,7 +76,8 @@ impl<'a> Team<'a> {
     }
 
     /// Shares `items` out, one run of them to each member, and returns what they made in order.
-    /// Pictures are made ahead of those that are `asked` for; `margins` are cut off each photo.
+    /// Pictures are made ahead of those that are `asked` for; each photo is changed as `change`
+    /// says.
     ///
     /// # Errors
     /// The first of those of `work`.
@@ -83,14 +85,14 @@ impl<'a> Team<'a> {
         &mut self,
         list: &List,
         items: &[usize],
-        (asked, margins): (&(dyn Fn(usize) -> bool + Sync), &(dyn Fn(usize) -> Margins + Sync)),
+        (asked, change): (&(dyn Fn(usize) -> bool + Sync), &(dyn Fn(usize) -> Change + Sync)),
         work: impl Fn(Share<'_, '_>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let (threads, work) = (self.threads, &work);
         let each = items.len().div_ceil(self.members.len().max(1)).max(1);
         let one = |(network, photos): &mut (&mut Trainable, Photos), items: &[usize]| {
             let wanted: Vec<usize> = items.iter().copied().filter(|&item| asked(item)).collect();
-            ahead(list, photos, &wanted, margins, |next| work(Share { network, items, next }))
+            ahead(list, photos, &wanted, change, |next| work(Share { network, items, next }))
         };
         thread::scope(|scope| {
             let mut members = self.members.iter_mut().zip(items.chunks(each));

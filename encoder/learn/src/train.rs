@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use ocelli_network::Trainable;
 use ocelli_network::tch::Tensor;
 use rand::RngExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ahead::Kept;
+use crate::augment::Change;
 use crate::batch;
 use crate::checkpoint::{self, Best, Progress};
 use crate::draws::{Purpose, rng};
@@ -18,7 +19,6 @@ use crate::list::{List, TRAIN, VAL};
 use crate::loss::{Classifier, Loss, LossKind, Triplet, batch_loss, ranking_loss, triplet_loss};
 use crate::mining::{Hardness, Mined, Pool};
 use crate::passes::{descriptors, propagate};
-use crate::photos::Margins;
 use crate::pool::{self, Features};
 use crate::recipe::Recipe;
 use crate::sgd::Sgd;
@@ -36,11 +36,11 @@ pub struct Checkpoints {
 }
 
 /// One iteration, as it is reported.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Number of the iteration, from 1.
     pub iteration: u64,
-    /// Mean loss of its terms, with crops.
+    /// Mean loss of its terms, with crops and other changes.
     pub loss: f64,
     /// Triplets, photos that are classified, or queries ([`Loss::terms`]).
     pub terms: usize,
@@ -258,7 +258,7 @@ impl Training<'_> {
         }
         let items = batch::random(&self.usable, head_photos, (seed, Purpose::Head, 0));
         let made =
-            self.team.each(self.list, &items, (&|_| true, &|_| Margins::default()), |share| {
+            self.team.each(self.list, &items, (&|_| true, &|_| Change::default()), |share| {
                 let Share { network, items, next } = share;
                 head::moments(network, items.len(), &mut |at| {
                     let picture = items.get(at).and_then(|&item| next(item));
@@ -280,7 +280,7 @@ impl Training<'_> {
     /// Descriptors of photos (ascending) without crops.
     fn features(&mut self, items: &[usize]) -> Result<Features> {
         let made =
-            self.team.each(self.list, items, (&|_| true, &|_| Margins::default()), |share| {
+            self.team.each(self.list, items, (&|_| true, &|_| Change::default()), |share| {
                 let Share { network, items, next } = share;
                 let mut inputs = |item: usize| -> Result<Option<Tensor>> {
                     Ok(next(item).map(|image| network.input(&image)).transpose()?)
@@ -388,9 +388,9 @@ impl Training<'_> {
 
     /// Both passes over the photos `items` (ascending).
     fn gradient(&mut self, items: &[usize], triplets: &[Triplet], iteration: u64) -> Result<Loss> {
-        let Recipe { crop, seed, .. } = *self.recipe;
-        let margins = |item| Margins::drawn(crop, seed, iteration, item);
-        let first = self.team.each(self.list, items, (&|_| true, &margins), |share| {
+        let Recipe { augment, crop, seed, .. } = *self.recipe;
+        let change = |item| Change::drawn(augment, crop, (seed, iteration, item));
+        let first = self.team.each(self.list, items, (&|_| true, &change), |share| {
             let Share { network, items, next } = share;
             let mut kept = Kept::default();
             let mut inputs = |at: usize| -> Result<Option<Tensor>> {
@@ -423,7 +423,7 @@ impl Training<'_> {
             let what = format!("the loss is {}, of {}", loss.value, names.join(", "));
             return Err(Error::NotFinite { iteration, what });
         }
-        let gone = self.second_pass(&seen, &loss.gradient, dim, &margins, &Kept::all(kept))?;
+        let gone = self.second_pass(&seen, &loss.gradient, dim, &change, &Kept::all(kept))?;
         self.summary.failed_photos += lost + gone;
         Ok(loss)
     }
@@ -435,7 +435,7 @@ impl Training<'_> {
         seen: &[usize],
         gradient: &[f64],
         dim: usize,
-        margins: &(dyn Fn(usize) -> Margins + Sync),
+        change: &(dyn Fn(usize) -> Change + Sync),
         kept: &Kept,
     ) -> Result<usize> {
         let row_of = |item: usize| {
@@ -446,7 +446,7 @@ impl Training<'_> {
         let moved: Vec<usize> =
             seen.iter().copied().filter(|&item| row_of(item).is_some_and(moves)).collect();
         let missing = |item| kept.get(item).is_none();
-        let gone = self.team.each(self.list, &moved, (&missing, margins), |share| {
+        let gone = self.team.each(self.list, &moved, (&missing, change), |share| {
             let Share { network, items, next } = share;
             let rows: Vec<f64> =
                 items.iter().filter_map(|&item| row_of(item)).flatten().copied().collect();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use image::{Rgb, RgbImage};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
 use ocelli_index::Pooling;
-use ocelli_learn::photos::{Margins, Photos};
+use ocelli_learn::augment::Change;
+use ocelli_learn::photos::Photos;
 use ocelli_learn::proposals::{ProposalStep, ProposalSummary};
 use ocelli_learn::{Checkpoints, List, ProposalRecipe, train_proposals};
 use ocelli_network::training::TrainingPrecision;
@@ -113,7 +114,7 @@ fn proposals_find_what_they_were_trained_on() {
     let mut photos = Photos::new(96);
     for entry in list.entries.iter().take(4) {
         let whole = ocelli_learn::list::Entry { bbox: None, ..entry.clone() };
-        let view = photos.view(&whole, Margins::default()).unwrap();
+        let view = photos.view(&whole, Change::default()).unwrap();
         let served = pipeline.descriptor(std::slice::from_ref(&view)).unwrap();
         let input = trainable.input(&view).unwrap();
         let own = Vec::<f64>::try_from(&trainable.descriptor(&input).unwrap().detach()).unwrap();

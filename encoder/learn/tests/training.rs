@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
+use ocelli_learn::augment::{Augment, Change};
 use ocelli_learn::loss::LossKind;
 use ocelli_learn::mining::{Hardness, Pool};
-use ocelli_learn::photos::{Margins, Photos};
+use ocelli_learn::photos::Photos;
 use ocelli_learn::train::Step;
 use ocelli_learn::{Checkpoints, Error, List, Recipe, train};
 use ocelli_network::training::TrainingPrecision;
@@ -47,7 +48,7 @@ fn served(list: &List, weights: &Path) -> Vec<f32> {
     let options = PipelineOptions { pooling, ..PipelineOptions::default() };
     let pipeline = Pipeline::new(network, options, None).unwrap();
     let mut photos = Photos::new(48);
-    let mut view = |entry| photos.view(entry, Margins::default()).unwrap();
+    let mut view = |entry| photos.view(entry, Change::default()).unwrap();
     list.entries.iter().flat_map(|entry| pipeline.descriptor(&[view(entry)]).unwrap()).collect()
 }
 
@@ -98,7 +99,7 @@ fn a_training_makes_hard_triplets_easier() {
 
     let mut photos = Photos::new(48);
     for (entry, row) in list.entries.iter().zip(rows.chunks(32)) {
-        let image = photos.view(entry, Margins::default()).unwrap();
+        let image = photos.view(entry, Change::default()).unwrap();
         let found = tch::no_grad(|| trained.descriptor(&trained.input(&image).unwrap())).unwrap();
         let found = Vec::<f64>::try_from(&found).unwrap();
         let cosine: f64 = found.iter().zip(row).map(|(a, &b)| a * f64::from(b)).sum();
@@ -237,6 +238,8 @@ fn command(folder: &Path, out: &str, checkpoint: Option<&str>) -> Command {
     command.current_dir(folder).args(["train", "set.jsonl", "--weights", "net.safetensors"]);
     command.args(["--out", out, "--size", "48", "--iterations", "9", "--pool", "16"]);
     command.args(["--refresh", "4", "--triplets", "4", "--head-dim", "16", "--format", "json"]);
+    command.args(["--log", &format!("{out}.jsonl"), "--plot", &format!("{out}.svg")]);
+    command.args(["--tensorboard", &format!("{out}-board")]);
     if let Some(path) = checkpoint {
         command.args(["--checkpoint", path, "--checkpoint-every", "3"]);
     }
@@ -286,11 +289,39 @@ fn kill_and_go_on(flags: &[&str]) {
     assert_eq!(rest[..], whole[9 - rest.len()..]);
     let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
     assert_eq!(bytes("killed"), bytes("whole"));
+    // The log has each iteration once, and the plot shows all of them.
+    assert_eq!(text(&bytes("killed.jsonl")), whole.join("\n") + "\n");
+    assert_eq!(bytes("killed.jsonl"), bytes("whole.jsonl"));
+    assert_eq!(bytes("killed.svg"), bytes("whole.svg"));
+    assert!(text(&bytes("whole.svg")).contains("validation mAP") != flags.is_empty());
+    let files = |name: &str| std::fs::read_dir(folder.join(name)).unwrap().count();
+    assert_eq!((files("killed-board"), files("whole-board")), (2, 1));
 
     let other = command(folder, "other", Some("state")).args(["--seed", "8"]).output().unwrap();
     let error = text(&other.stderr);
     assert!(!other.status.success() && error.contains("other settings"), "{error}");
     assert!(!folder.join("other").exists());
+}
+
+/// Strong changes are drawn anew in each iteration, and equal trainings draw equal ones.
+#[test]
+fn strong_changes_are_drawn_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = List::read(&write_set(folder.path(), 6, 4)).unwrap();
+    let run = |augment: Augment, name: &str| {
+        let crop = augment.crop();
+        let recipe = Recipe { augment, crop, iterations: 2, ..recipe() };
+        let (mut network, mut losses) = (network(), Vec::new());
+        let out = folder.path().join(name);
+        let report = &mut |step: &Step| losses.push(step.loss);
+        train(&list, (&mut network, &mut [], 1), &recipe, None, &out, report).unwrap();
+        (losses, std::fs::read(out).unwrap())
+    };
+    let strong = run(Augment::Strong, "strong");
+    assert!(strong == run(Augment::Strong, "again"));
+    let (crops, none) = (run(Augment::Crops, "crops"), run(Augment::None, "none"));
+    let first = [strong.0[0], crops.0[0], none.0[0]];
+    assert!(first[0] != first[1] && first[1] != first[2] && first[0] != first[2], "{first:?}");
 }
 
 /// Photos that vanish, a loss that is no number, sets without two classes.

@@ -7,8 +7,9 @@ use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
 use ocelli_pictures::photos::read_file;
 use ocelli_pictures::{PixelBox, decode};
 
+use crate::augment::Change;
 use crate::list::Entry;
-use crate::photos::{Margins, Photos};
+use crate::photos::Photos;
 
 /// The whole picture of an entry, and where its box lies in it. None for an entry without a box.
 ///
@@ -32,7 +33,7 @@ pub fn boxed(photos: &mut Photos, entry: &Entry) -> Result<Option<(RgbImage, Rec
             "box [{x0}, {y0}, {x1}, {y1}]: outside the image of {width} x {height} pixels"
         ));
     }
-    let picture = photos.of_decoded(&photo, None, Margins::default())?;
+    let picture = photos.of_decoded(&photo, None, Change::default())?;
     let (upright, size) = upright(cut, stored, photo.orientation);
     let (to_x, to_y) = (f64::from(picture.width()) / size.0, f64::from(picture.height()) / size.1);
     let scaled = Rect {

@@ -1,23 +1,22 @@
-//! `ocelli learn proposals`: flags to values, one call, a report.
+//! The command `proposals`.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use ocelli_index::{Form, InputConvention, Layer, Pooling};
-use ocelli_network::training::TrainingPrecision;
-use ocelli_network::{DeviceChoice, NetworkOptions, Trainable, set_torch_threads};
+use ocelli_index::Pooling;
+use ocelli_network::set_torch_threads;
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{LogConfig, LogFormat, print};
-use ocelli_weights::{SettingsOptions, Weights};
 
+use super::Format;
+use super::network::NetworkArgs;
 use crate::list::List;
 use crate::proposals::{ProposalRecipe, ProposalStep, ProposalSummary, train_proposals};
 use crate::train::Checkpoints;
 
-/// The arguments of `ocelli learn proposals`.
 #[derive(Args)]
-pub struct ProposalsArgs {
+pub(super) struct ProposalsArgs {
     /// A list as for `train`. Photos with a box are used; those of the split "val" judge the
     /// proposals in the end.
     list: PathBuf,
@@ -54,18 +53,8 @@ pub struct ProposalsArgs {
     /// Seed of everything that is random.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The last layer, as for the encoder.
-    #[arg(long, value_name = "LAYER")]
-    last_stage: Option<Layer>,
-    /// The form of a network of bottlenecks, where the weights do not say it.
-    #[arg(long, value_name = "FORM")]
-    form: Option<Form>,
-    /// The form of the pixels, where the weights do not say it.
-    #[arg(long, value_name = "CONVENTION")]
-    input: Option<InputConvention>,
-    /// Where the network computes: auto, cpu, cuda or cuda:N. Bytes are equal again on the CPU only.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Threads of libtorch.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -77,54 +66,33 @@ pub struct ProposalsArgs {
     #[arg(long, value_name = "N", default_value_t = 64, requires = "checkpoint")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: u64,
-    /// Print JSON lines.
-    #[arg(long)]
-    json: bool,
+    /// How iterations and the summary are printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
 }
 
 impl ProposalsArgs {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// Those of [`train_proposals`], and of reading the list and the weights.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
         observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
-        let device = self.device.resolve()?;
+        let device = self.network.device()?;
         set_torch_threads(usize::from(self.threads));
         let recipe = self.recipe();
         recipe.check()?;
         let list = List::read(&self.list)?;
-        let weights = Weights::read(&self.weights)?;
-        let options = NetworkOptions {
-            settings: SettingsOptions {
-                form: self.form,
-                input: self.input,
-                ..SettingsOptions::default()
-            },
-            last_stage: self.last_stage,
-            device,
-            ..NetworkOptions::default()
-        };
         // Any pooling: it becomes that of the proposals.
-        let mut network =
-            Trainable::load(&weights, &options, Pooling::Mac, TrainingPrecision::Single)?;
-        drop(weights);
+        let from = (self.weights.as_path(), device);
+        let mut networks = self.network.load(from, 1, Some(Pooling::Mac))?;
+        let network = networks.first_mut().context("loading a network")?;
         let every = self.checkpoint_every;
         let checkpoints = self.checkpoint.map(|path| Checkpoints { path, every });
-        let json = self.json;
+        let json = matches!(self.format, Format::Json);
         let mut report = |step: &ProposalStep| {
             // A reader that has gone away does not end a training.
             let _ = print(&step_text(step, recipe.iterations, json));
         };
-        let summary = train_proposals(
-            &list,
-            &mut network,
-            &recipe,
-            checkpoints.as_ref(),
-            &self.out,
-            &mut report,
-        )?;
+        let summary =
+            train_proposals(&list, network, &recipe, checkpoints.as_ref(), &self.out, &mut report)?;
         if json {
             return print(&format!("{}\n", serde_json::to_string(&summary)?));
         }
