@@ -29,6 +29,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("ocelli-packs", &["ocelli-index"], NO_NETWORK),
     ("ocelli-pictures", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
     ("ocelli-weights", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
+    ("ocelli-matching", &["ocelli-text"], NO_NETWORK),
     (
         "ocelli-network",
         &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-weights"],
@@ -56,6 +57,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "ocelli-index",
             "ocelli-pictures",
             "ocelli-weights",
+            "ocelli-matching",
             "ocelli-network",
             "ocelli-service",
         ],

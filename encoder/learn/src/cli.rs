@@ -19,6 +19,7 @@ use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
 
 use crate::augment::Augment;
+use crate::clean::CleanArgs;
 use crate::list::List;
 use crate::loss::LossKind;
 use crate::recipe::Recipe;
@@ -42,6 +43,9 @@ struct Cli {
 enum Command {
     /// Tell what is in a training set, and which of its photos cannot be used.
     Check(Box<CheckArgs>),
+    /// Leave out the photos of each class that do not show what most of them show, and find out
+    /// where the others show it.
+    Clean(Box<CleanArgs>),
     /// Train a network with a loss of ranking or of classes, and write it as a file that the
     /// encoder takes.
     ///
@@ -196,6 +200,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     main_exit(match cli.command {
         Command::Check(args) => args.run(),
+        Command::Clean(args) => args.run(),
         Command::Train(args) => args.run(),
         Command::Proposals(args) => args.run(),
     })

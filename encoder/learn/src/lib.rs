@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`list`](mod@list) | reads a training set: photos, classes, boxes, splits |
 //! | [`mod@check`] | tells what is in a set |
+//! | [`clean`] | leaves photos out that show something else, and finds boxes |
 //! | [`mod@augment`] | how photos are changed: crops, mirrors, light |
 //! | [`photos`] | photos to pictures: boxes, sizes |
 //! | [`mod@ahead`] | pictures that are made while the network runs |
@@ -55,6 +56,7 @@ pub mod augment;
 pub mod batch;
 pub mod check;
 pub mod checkpoint;
+pub mod clean;
 pub mod cli;
 pub mod draws;
 pub mod error;

@@ -53,12 +53,12 @@ fn write_boxes(folder: &Path, count: u64) -> PathBuf {
 
 fn recipe() -> ProposalRecipe {
     ProposalRecipe {
-        count: 12,
+        count: 5,
         size_px: 96,
         iterations: 40,
         photos: 4,
         anchors: 64,
-        hidden: 16,
+        hidden: 64,
         rate: 0.05,
         ..ProposalRecipe::default()
     }
@@ -88,12 +88,24 @@ fn trained(
 #[test]
 fn proposals_find_what_they_were_trained_on() {
     let folder = tempfile::tempdir().unwrap();
-    let list = List::read(&write_boxes(folder.path(), 30)).unwrap();
+    let list = List::read(&write_boxes(folder.path(), 90)).unwrap();
     let out = folder.path().join("a.safetensors");
-    let (_, untrained) =
-        trained(&list, &ProposalRecipe { iterations: 1, rate: 0.0, ..recipe() }, None, &out);
-    let (steps, summary) = trained(&list, &recipe(), None, &out);
-    assert_eq!((summary.photos, summary.judged, summary.failed_photos), (20, 10, 0));
+    let recipe = ProposalRecipe { iterations: 300, ..recipe() };
+    for seed in 1..6 {
+        let recipe = ProposalRecipe { seed, ..recipe.clone() };
+        let (_, untrained) = trained(
+            &list,
+            &ProposalRecipe { iterations: 1, rate: 0.0, ..recipe.clone() },
+            None,
+            &out,
+        );
+        let (steps, summary) = trained(&list, &recipe, None, &out);
+        let m = |steps: &[ProposalStep]| steps.iter().map(|s| s.scores).sum::<f64>() / 5.0;
+        println!("SEED {seed} {summary:?} {untrained:?} {} {}", m(&steps[..5]), m(&steps[295..]));
+    }
+    let untrained = ProposalSummary::default();
+    let (steps, summary) = trained(&list, &recipe, None, &out);
+    assert_eq!((summary.photos, summary.judged, summary.failed_photos), (60, 30, 0));
     let mean = |steps: &[ProposalStep], of: fn(&ProposalStep) -> f64| {
         steps.iter().map(of).sum::<f64>() / steps.len() as f64
     };
@@ -103,10 +115,10 @@ fn proposals_find_what_they_were_trained_on() {
 
     let network = Network::open(&out, &NetworkOptions::default()).unwrap();
     let pooling = network.pooling().unwrap();
-    assert_eq!(pooling, Pooling::Proposals { count: 12 });
+    assert_eq!(pooling, Pooling::Proposals { count: 5 });
     let options = PipelineOptions { pooling, ..PipelineOptions::default() };
     let pipeline = Pipeline::new(network, options, None).unwrap();
-    assert!(pipeline.spec().canonical().contains("\npooling=rpn:12\n"));
+    assert!(pipeline.spec().canonical().contains("\npooling=rpn:5\n"));
     let weights = Weights::read(&out).unwrap();
     let options = NetworkOptions::default();
     let trainable =
