@@ -287,6 +287,19 @@ def long(bench, photos, test):
             f"{apart[2]:+.4f}) |")
 
 
+def plots(bench, photos):
+    """Trainings with validations on landmarks that were held out, as pictures."""
+    for loss in ("classification", "triplet"):
+        picture = bench.out / f"plot-{loss}.svg"
+        log = bench.out / f"plot-{loss}.jsonl"
+        flags = ("--validate-every", 10, "--plot", picture, "--log", log)
+        _, note = bench.train(f"plot-{loss}", photos, loss, *flags)
+        steps = [json.loads(line) for line in note["lines"]]
+        maps = [step["validation"] for step in steps if "validation" in step]
+        say(f"\n{loss}, mAP on 20 held-out landmarks every 10 iterations: "
+            f"{' '.join(f'{value:.4f}' for value in maps)}; plot: {picture}")
+
+
 class GpuMemory(threading.Thread):
     """The most memory of the first GPU that is in use while this runs, in MiB."""
 
@@ -448,6 +461,7 @@ def main():
     of_classes, of_triplets = (found[v, "landmarks"][0] for v in ("classification", "triplet"))
     last["triplet_over_classification"] = interval(bench.compare(of_classes, of_triplets))
     ways_to_search(bench, test, photos, made)
+    plots(bench, landmark_list(train, out / "held-out.jsonl", held_out=20))
     real = data / "images" / "landmarks" / "train.jsonl"
     last |= {"real_gain_paris": None, "real_gain_other": None}
     if real.exists():

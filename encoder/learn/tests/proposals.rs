@@ -90,28 +90,20 @@ fn proposals_find_what_they_were_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let list = List::read(&write_boxes(folder.path(), 90)).unwrap();
     let out = folder.path().join("a.safetensors");
-    let recipe = ProposalRecipe { iterations: 300, ..recipe() };
-    for seed in 1..6 {
-        let recipe = ProposalRecipe { seed, ..recipe.clone() };
-        let (_, untrained) = trained(
-            &list,
-            &ProposalRecipe { iterations: 1, rate: 0.0, ..recipe.clone() },
-            None,
-            &out,
-        );
-        let (steps, summary) = trained(&list, &recipe, None, &out);
-        let m = |steps: &[ProposalStep]| steps.iter().map(|s| s.scores).sum::<f64>() / 5.0;
-        println!("SEED {seed} {summary:?} {untrained:?} {} {}", m(&steps[..5]), m(&steps[295..]));
-    }
-    let untrained = ProposalSummary::default();
+    let recipe = ProposalRecipe { iterations: 150, ..recipe() };
+    let still = ProposalRecipe { iterations: 1, rate: 0.0, ..recipe.clone() };
+    let (_, untrained) = trained(&list, &still, None, &out);
     let (steps, summary) = trained(&list, &recipe, None, &out);
     assert_eq!((summary.photos, summary.judged, summary.failed_photos), (60, 30, 0));
     let mean = |steps: &[ProposalStep], of: fn(&ProposalStep) -> f64| {
         steps.iter().map(of).sum::<f64>() / steps.len() as f64
     };
     let (first, last) = (&steps[..5], &steps[steps.len() - 5..]);
-    assert!(mean(last, |s| s.scores) < 0.7 * mean(first, |s| s.scores), "{steps:?}");
-    assert!(summary.found > untrained.found + 0.2, "{summary:?} {untrained:?}");
+    assert!(mean(last, |s| s.scores) < 0.3 * mean(first, |s| s.scores), "{steps:?}");
+    assert!(
+        summary.found > 0.6 && summary.found > untrained.found + 0.2,
+        "{summary:?} {untrained:?}"
+    );
 
     let network = Network::open(&out, &NetworkOptions::default()).unwrap();
     let pooling = network.pooling().unwrap();

@@ -26,6 +26,9 @@ const MOST_OVERLAP: f64 = 0.7;
 /// Cells along a side of a proposal, at least.
 const LEAST_CELLS: f64 = 2.0;
 
+/// Keeps the division of a map of zeros defined.
+const TINY: f64 = 1e-20;
+
 /// A convolution.
 struct Convolution {
     weight: Tensor,
@@ -123,7 +126,7 @@ impl Proposer {
     fn forward(&self, maps: &Tensor) -> Torch<(Tensor, Tensor)> {
         let [conv, objectness, boxes] = &self.layers;
         let n = maps.size().first().copied().unwrap_or(0);
-        let hidden = conv.forward(&maps.f_to_kind(Kind::Float)?.f_contiguous()?)?.f_relu()?;
+        let hidden = conv.forward(&even(maps)?)?.f_relu()?;
         let last = |layer: &Convolution| layer.forward(&hidden)?.f_permute([0, 2, 3, 1]);
         let scores = last(objectness)?.f_reshape([n, -1])?;
         Ok((scores, last(boxes)?.f_reshape([n, -1, 4])?))
@@ -186,6 +189,14 @@ impl Proposer {
         let rects = self.proposed(maps, placed, count)?;
         Ok(rects.iter().map(|rects| rects.iter().map(region).collect()).collect())
     }
+}
+
+/// Maps (N, C, h, w) in float32, each divided by the root mean square of its values: networks differ
+/// by orders of magnitude there, and a learning rate should not.
+fn even(maps: &Tensor) -> Torch<Tensor> {
+    let maps = maps.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let squares = maps.f_square()?.f_mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)?;
+    maps.f_div(&squares.f_sqrt()?.f_clamp_min(TINY)?)
 }
 
 /// The regions that a pooling reads of `maps` (N, C, h, w): those of a grid, or proposed ones. None
