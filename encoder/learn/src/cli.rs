@@ -77,8 +77,8 @@ struct TrainArgs {
     /// The file of the trained weights.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The pooling: rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, mac or spoc. By default that of the
-    /// weights, or else rmac:3.
+    /// The pooling: rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, mac or spoc [default: that of the
+    /// weights, or rmac:3]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<Pooling>,
     #[command(flatten)]

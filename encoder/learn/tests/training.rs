@@ -357,8 +357,8 @@ fn bad_input_ends_in_words() {
     assert!(error.to_string().contains("at least two classes of several photos"), "{error}");
 }
 
-/// Maps in bfloat16: descriptors are those of float32 but for their last digits, gradients point the
-/// same way, weights stay in float32, and a checkpoint of the other precision is refused.
+/// Maps in bfloat16: descriptors are those of float32 but for their last digits, gradients point
+/// the same way, weights stay in float32, and a checkpoint of the other precision is refused.
 #[test]
 fn maps_in_bfloat16_train_like_those_in_float32() {
     let weights = common::with_head(&common::seeded(SeededArch::Resnet18, 2), (32, 128), &[]);

@@ -55,7 +55,7 @@ pub struct Trainable {
     input: InputConvention,
     stride: u32,
     precision: TrainingPrecision,
-    /// Of weights, and where they are.
+    /// Kind and device of the weights.
     weights: (Kind, tch::Device),
     parent: Hash,
     /// Metadata that a file of these weights needs: form, input, pooling, head.

@@ -38,7 +38,7 @@ impl Anchors {
         self.sides.len() * self.ratios.len()
     }
 
-    /// Whether there is none.
+    /// Whether a cell has no anchor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

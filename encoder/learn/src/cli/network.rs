@@ -22,7 +22,7 @@ pub(super) struct NetworkArgs {
     /// Leave out the projections that the weights hold.
     #[arg(long)]
     no_head: bool,
-    /// Where the network computes: auto, cpu, cuda or cuda:N. Bytes are equal again on the CPU only.
+    /// Where the network computes: auto, cpu, cuda or cuda:N. Only the CPU makes equal bytes again.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceChoice,
     /// Precision of the maps: f32, or bf16, fast on GPUs and on CPUs with AVX-512. Weights and

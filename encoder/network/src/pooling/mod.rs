@@ -1,5 +1,5 @@
-//! A feature map to vectors: maxima of regions (R-MAC's or proposed ones), MAC, SPoC, GeM and SuperGlobal's pooling, on
-//! the CPU ([`pool`]) and on a device.
+//! A feature map to vectors: maxima of regions (R-MAC's or proposed ones), MAC, SPoC, GeM and
+//! SuperGlobal's pooling, on the CPU ([`pool`]) and on a device.
 
 mod grid;
 mod map;
@@ -32,9 +32,9 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, regions: &[Region]) -> Vec<f32>
 /// The regions of the images of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Regions {
-    /// Those of each of the images: they have one size.
+    /// Regions of all images alike: these have one size.
     Same(Vec<Region>),
-    /// Those of each image for itself, equally many.
+    /// Regions of each image for itself, equally many.
     Each(Vec<Vec<Region>>),
 }
 

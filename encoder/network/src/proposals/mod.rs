@@ -132,9 +132,9 @@ impl Proposer {
         Ok((scores, last(boxes)?.f_reshape([n, -1, 4])?))
     }
 
-    /// The rectangles that are proposed for each of `maps` (N, C, h, w), `count` or as many as there
-    /// are anchors, best first: inside the picture, and not smaller than two cells or the picture.
-    /// `image` is (height, width) of the pictures.
+    /// The rectangles that are proposed for each of `maps` (N, C, h, w), `count` or as many as
+    /// there are anchors, best first: inside the picture, and not smaller than two cells or the
+    /// picture. `image` is (height, width) of the pictures.
     ///
     /// # Errors
     /// `Torch`.
@@ -191,8 +191,8 @@ impl Proposer {
     }
 }
 
-/// Maps (N, C, h, w) in float32, each divided by the root mean square of its values: networks differ
-/// by orders of magnitude there, and a learning rate should not.
+/// Maps (N, C, h, w) in float32, each divided by the root mean square of its values: networks
+/// differ by orders of magnitude there, and a learning rate should not.
 fn even(maps: &Tensor) -> Torch<Tensor> {
     let maps = maps.f_to_kind(Kind::Float)?.f_contiguous()?;
     let squares = maps.f_square()?.f_mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)?;
