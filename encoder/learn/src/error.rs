@@ -30,7 +30,7 @@ pub enum Error {
     /// The loss, or a weight, is not a number any more.
     #[error("iteration {iteration}: {what}")]
     NotFinite {
-        /// The iteration, from 0.
+        /// The iteration, from 1.
         iteration: u64,
         /// The value that is not finite, and the photos of the batch.
         what: String,
@@ -38,6 +38,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a training that no photo took part in.
+    pub(crate) fn none_ran() -> Error {
+        Error::invalid("photos: expected some that can be used, found none in all iterations")
+    }
+
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::Invalid { what: what.into() }
     }

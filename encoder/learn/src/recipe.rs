@@ -2,6 +2,7 @@
 
 use ocelli_index::{Hash, Hasher};
 use ocelli_network::Trainable;
+use ocelli_pictures::limits::MAX_SIDE_PX;
 use serde::Serialize;
 
 use crate::augment::Augment;
@@ -11,6 +12,9 @@ use crate::loss::LossKind;
 
 /// Fewest photos of an iteration that are ranked: those of two classes.
 const LEAST_RANKED: usize = 5;
+/// Most photos of an iteration whose triplets are all taken: their number grows with the third
+/// power, 10^8 of 512 photos.
+const MAX_BATCH_ALL: usize = 512;
 
 /// Everything that decides the result, beside the list and the weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,7 +39,7 @@ pub struct Recipe {
     pub nearest_positives: usize,
     /// Whether the triplets are all those among the photos of an iteration, in place of mined ones.
     pub batch_all: bool,
-    /// Photos of an iteration, where the loss has no triplets.
+    /// Photos of an iteration, where the loss has no mined triplets.
     pub photos: usize,
     /// The margin of the loss.
     pub margin: f64,
@@ -106,32 +110,37 @@ impl Recipe {
     /// # Errors
     /// `Invalid`.
     pub fn check(&self) -> Result<()> {
-        let above = [
-            ("size", u64::from(self.size_px)),
-            ("iterations", self.iterations),
-            ("pool", self.pool as u64),
-            ("refresh", self.refresh),
-            ("triplets", self.triplets as u64),
-            ("hardest", self.hardest as u64),
-            ("photos", self.photos as u64),
-        ];
-        if let Some((name, _)) = above.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("{name}: expected at least 1, found 0")));
-        }
-        let ranges = [
+        let most = u64::from(u32::MAX);
+        within(&[
+            ("size", self.size_px.into(), MAX_SIDE_PX.into()),
+            ("iterations", self.iterations, u64::MAX),
+            ("pool", self.pool as u64, most),
+            ("refresh", self.refresh, u64::MAX),
+            ("triplets", self.triplets as u64, most),
+            ("hardest", self.hardest as u64, u64::MAX),
+            ("photos", self.photos as u64, most),
+        ])?;
+        ranges(&[
             ("margin", self.margin, 4.0),
-            ("rate", self.rate, f64::MAX),
+            ("rate", self.rate, f64::INFINITY),
             ("momentum", self.momentum, 1.0),
-            ("weight decay", self.weight_decay, f64::MAX),
+            ("weight decay", self.weight_decay, f64::INFINITY),
             ("crop", self.crop, 0.4),
-            ("scale", self.scale, f64::MAX),
-            ("classifier rate", self.classifier_rate, f64::MAX),
-        ];
-        for (name, value, most) in ranges {
-            if !(0.0..=most).contains(&value) {
-                let what = format!("{name}: expected 0 to {most}, found {value}");
-                return Err(Error::invalid(what));
-            }
+            ("scale", self.scale, f64::INFINITY),
+            ("classifier rate", self.classifier_rate, f64::INFINITY),
+        ])?;
+        let mined_only = self.semi_hard || self.nearest_positives > 0;
+        if self.batch_all && (self.loss != LossKind::Triplet || mined_only) {
+            return Err(Error::invalid(
+                "batch-all: expected the loss triplet, without semi-hard and nearest-positives, \
+                 which choose mined ones",
+            ));
+        }
+        if self.batch_all && self.photos > MAX_BATCH_ALL {
+            return Err(Error::invalid(format!(
+                "batch-all: expected at most {MAX_BATCH_ALL} photos of an iteration, found {}",
+                self.photos
+            )));
         }
         if self.augment == Augment::None && self.crop > 0.0 {
             return Err(Error::invalid(format!(
@@ -179,11 +188,35 @@ impl Recipe {
     #[must_use]
     pub fn hash(&self, list: &List, network: &Trainable, copies: usize) -> Hash {
         let mut hasher = Hasher::new();
-        let (parent, pooling) = (network.parent(), network.pooling());
-        let computes = network.computes();
-        let said = format!("{self:?} {} {parent} {pooling} {copies} {computes:?}", list.hash);
+        let said = format!("{self:?} {} {copies} {}", list.hash, network.described());
         hasher.update(said.as_bytes());
         hasher.finish()
+    }
+}
+
+/// Refuses whole numbers that are 0 or above the most: name, value, most.
+pub(crate) fn within(values: &[(&str, u64, u64)]) -> Result<()> {
+    match values.iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
+        None => Ok(()),
+        Some((name, 0, _)) => Err(Error::invalid(format!("{name}: expected at least 1, found 0"))),
+        Some((name, value, most)) => {
+            Err(Error::invalid(format!("{name}: expected at most {most}, found {value}")))
+        }
+    }
+}
+
+/// Refuses numbers below 0, above the most, and what is no number: name, value, most. No number is
+/// infinite.
+pub(crate) fn ranges(values: &[(&str, f64, f64)]) -> Result<()> {
+    let sound = |value: f64, most: f64| value.is_finite() && (0.0..=most).contains(&value);
+    match values.iter().find(|(_, value, most)| !sound(*value, *most)) {
+        None => Ok(()),
+        Some((name, value, most)) if most.is_finite() => {
+            Err(Error::invalid(format!("{name}: expected 0 to {most}, found {value}")))
+        }
+        Some((name, value, _)) => {
+            Err(Error::invalid(format!("{name}: expected a number of at least 0, found {value}")))
+        }
     }
 }
 
@@ -216,6 +249,11 @@ mod tests {
             Recipe { patience: 3, ..Recipe::default() },
             Recipe { loss: LossKind::Ap, photos: 4, ..Recipe::default() },
             Recipe { batch_all: true, photos: 4, ..Recipe::default() },
+            Recipe { batch_all: true, photos: 513, ..Recipe::default() },
+            Recipe { batch_all: true, semi_hard: true, ..Recipe::default() },
+            Recipe { batch_all: true, loss: LossKind::Ap, ..Recipe::default() },
+            Recipe { size_px: 70_000, ..Recipe::default() },
+            Recipe { rate: f64::INFINITY, ..Recipe::default() },
             Recipe { loss: LossKind::Arcface, margin: 1.6, ..Recipe::default() },
             Recipe { loss: LossKind::Classification, scale: 0.0, ..Recipe::default() },
         ] {

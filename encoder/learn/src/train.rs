@@ -24,7 +24,7 @@ use crate::recipe::Recipe;
 use crate::sgd::Sgd;
 use crate::team::{Share, Team};
 use crate::validation::mean_average_precision;
-use crate::written::{arrays, check_finite, write_weights};
+use crate::written::{arrays, check_finite, check_folder, write_weights};
 
 /// The state that survives a crash: a file, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +86,8 @@ struct Training<'a> {
     /// Of each class of the list its number among those that are trained on.
     labels: Vec<u32>,
     classifier: Option<Classifier>,
+    /// Whether a photo took part in some iteration.
+    ran: bool,
     summary: Summary,
 }
 
@@ -106,6 +108,7 @@ pub fn train(
     out: &Path,
     report: &mut dyn FnMut(&Step),
 ) -> Result<Summary> {
+    check_folder(out)?;
     let (hash, dim) = (recipe.hash(list, network, copies.len()), network.dim());
     let dim = if recipe.head_dim > 0 { recipe.head_dim } else { dim };
     let team = Team::new(network, copies, recipe.size_px, threads);
@@ -129,6 +132,9 @@ pub fn train(
             check_finite(sgd.tensors(), progress.iteration)?;
             checkpoint::write(path, hash, &progress, &sgd)?;
         }
+    }
+    if training.summary.iterations > 0 && !training.ran {
+        return Err(Error::none_ran());
     }
     let named = training.team.network()?.parameters();
     let weights = match progress.best {
@@ -191,6 +197,7 @@ impl<'a> Training<'a> {
             validated: validated.entries,
             labels,
             classifier: None,
+            ran: false,
             summary,
         })
     }
@@ -411,6 +418,7 @@ impl Training<'_> {
             seen.push(item);
             matrix.extend(row);
         }
+        self.ran |= !seen.is_empty();
         let dim = self.team.network()?.dim();
         let judge = Judge { list: self.list, recipe: self.recipe, labels: &self.labels };
         let loss = judge.loss(self.classifier.as_ref(), (&matrix, dim), &seen, triplets)?;
@@ -421,7 +429,7 @@ impl Training<'_> {
                 .map(|entry| entry.path.display().to_string())
                 .collect();
             let what = format!("the loss is {}, of {}", loss.value, names.join(", "));
-            return Err(Error::NotFinite { iteration, what });
+            return Err(Error::NotFinite { iteration: iteration + 1, what });
         }
         let gone = self.second_pass(&seen, &loss.gradient, dim, &change, &Kept::all(kept))?;
         self.summary.failed_photos += lost + gone;

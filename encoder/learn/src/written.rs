@@ -31,6 +31,22 @@ pub fn check_finite<'a>(
     Ok(())
 }
 
+/// Refuses a file whose folder is not there, before anything is trained for it.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_folder(out: &Path) -> Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => Err(Error::invalid(format!(
+            "{}: expected a file in a folder that is there, found no folder {}",
+            out.display(),
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Tensors as a file has them.
 ///
 /// # Errors
@@ -53,6 +69,7 @@ pub fn write_weights(
     let text = serde_json::to_string(recipe)
         .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
     let learned = [
+        ("ocelli.learn.computed", network.computes()),
         ("ocelli.learn.loss", recipe.loss.name().to_owned()),
         ("ocelli.learn.parent", network.parent().to_string()),
         ("ocelli.learn.list", list.hash.to_string()),
@@ -74,7 +91,9 @@ pub fn write_file(
 ) -> Result<()> {
     let source = [("ocelli.source".to_owned(), "ocelli-learn".to_owned())];
     let learned = learned.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
-    let metadata = network.metadata().iter().cloned().chain(source).chain(learned);
+    // Later ones replace earlier ones of the same key.
+    let history = network.history().iter().chain(network.metadata()).cloned();
+    let metadata = history.chain(source).chain(learned);
     let all = [weights, &arrays(&network.frozen())?].concat();
     Ok(write_atomically(out, &safetensors_bytes(&all, metadata))?)
 }

@@ -112,6 +112,7 @@ fn proposals_find_what_they_were_trained_on() {
     let pipeline = Pipeline::new(network, options, None).unwrap();
     assert!(pipeline.spec().canonical().contains("\npooling=rpn:5\n"));
     let weights = Weights::read(&out).unwrap();
+    assert_eq!(weights.metadata("ocelli.learn.computed"), Some("f32 cpu"));
     let options = NetworkOptions::default();
     let trainable =
         Trainable::load(&weights, &options, pooling, TrainingPrecision::Single).unwrap();
@@ -151,7 +152,9 @@ fn a_training_goes_on_from_its_checkpoint() {
     let (steps, _) = trained(&list, &recipe, Some(&checkpoints), &path("cut"));
     assert_eq!(steps.len(), 2);
     assert_eq!(std::fs::read(path("cut")).unwrap(), std::fs::read(path("alone")).unwrap());
-    // Another recipe is refused.
+    // Another number of regions is no other training; another seed is.
+    let fewer = ProposalRecipe { count: 3, ..recipe.clone() };
+    assert_eq!(trained(&list, &fewer, Some(&checkpoints), &path("fewer")).0.len(), 0);
     let other = ProposalRecipe { seed: 2, ..recipe };
     let error = train_proposals(
         &list,
@@ -186,9 +189,23 @@ fn bad_photos_are_left_out() {
     let (steps, summary) = trained(&list, &recipe, None, &out);
     assert_eq!((summary.photos, summary.failed_photos, summary.judged), (4, 4, 2));
     assert!(steps.iter().all(|step| step.photos == 2));
-    let bare: Vec<&str> = vec![r#"{"path": "1.png", "class": "a"}"#];
-    std::fs::write(&path, bare.join("\n")).unwrap();
-    let list = List::read(&path).unwrap();
-    let error = train_proposals(&list, &mut network(), &recipe, None, &out, &mut |_| {});
-    assert!(error.unwrap_err().to_string().contains("expected photos with a box"));
+    let error = |lines: &[&str], recipe: &ProposalRecipe| {
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let list = List::read(&path).unwrap();
+        let made = train_proposals(&list, &mut network(), recipe, None, &out, &mut |_| {});
+        made.unwrap_err().to_string()
+    };
+    let bare = error(&[r#"{"path": "1.png", "class": "a"}"#], &recipe);
+    assert!(bare.contains("expected photos with a box"), "{bare}");
+    let outside = r#"{"path": "1.png", "class": "a", "box": [900, 900, 950, 950]}"#;
+    assert!(error(&[outside], &recipe).contains("expected some that can be used"));
+    let inside = r#"{"path": "1.png", "class": "a", "box": [1, 1, 50, 50]}"#;
+    for bad in [
+        ProposalRecipe { hidden: usize::MAX, ..recipe.clone() },
+        ProposalRecipe { size_px: u32::MAX, ..recipe.clone() },
+        ProposalRecipe { count: 1001, ..recipe.clone() },
+        ProposalRecipe { rate: f64::NAN, ..recipe.clone() },
+    ] {
+        assert!(error(&[inside], &bad).contains("expected"), "{bad:?}");
+    }
 }

@@ -69,7 +69,7 @@ fn other_networks_and_poolings_are_refused() {
     load("rmac:3").unwrap();
     let error = load("gem:3").unwrap_err().to_string();
     assert!(
-        error.contains("expected rmac, rpn, mac or spoc") && error.contains("gem:3"),
+        error.contains("expected rmac:LEVELS, rpn:N, mac or spoc") && error.contains("gem:3"),
         "{error}"
     );
     assert!(load("rmac:9").is_err());

@@ -324,11 +324,11 @@ impl Network {
         let copied = Instant::now();
         let maps = self.forward_for(&input, pooling)?;
         let answered = Instant::now();
-        let mut pooling_s = 0.0;
         let size = images.first().map_or((0, 0), |image| image.dimensions());
         let placed = ((size.1 as usize, size.0 as usize), self.stride);
         let regions = regions_of(pooling, &maps, placed, self.proposer.as_ref())
             .map_err(Error::torch("proposing regions"))?;
+        let mut pooling_s = answered.elapsed().as_secs_f64();
         let made = (0..images.len()).map(|at| {
             let map =
                 maps.f_select(0, at as i64).map_err(Error::torch("reading the feature map"))?;

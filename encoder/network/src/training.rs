@@ -60,6 +60,8 @@ pub struct Trainable {
     parent: Hash,
     /// Metadata that a file of these weights needs: form, input, pooling, head.
     metadata: Vec<(String, String)>,
+    /// Metadata of the parent's licence and training.
+    history: Vec<(String, String)>,
 }
 
 /// Shift and fully connected layer: y = W (x − mean) + b.
@@ -87,15 +89,7 @@ impl Trainable {
         pooling: Pooling,
         precision: TrainingPrecision,
     ) -> Result<Trainable> {
-        check_pooling(&pooling)?;
-        if !matches!(
-            pooling,
-            Pooling::Rmac { .. } | Pooling::Proposals { .. } | Pooling::Mac | Pooling::Spoc
-        ) {
-            return Err(Error::invalid(format!(
-                "pooling: expected rmac, rpn, mac or spoc for training, found {pooling}"
-            )));
-        }
+        check_trainable(&pooling)?;
         let (kind, maps) = match precision {
             TrainingPrecision::Single => (Kind::Float, Kind::Float),
             TrainingPrecision::Bf16 => (Kind::Float, Kind::BFloat16),
@@ -137,9 +131,11 @@ impl Trainable {
         if head_form != HeadForm::None {
             metadata.push(("ocelli.head".to_owned(), head_form.to_string()));
         }
-        if let Some(proposer) = &proposer {
-            metadata.push(("ocelli.anchors".to_owned(), proposer.anchors().to_string()));
-        }
+        // What was said of these weights before, and stays true.
+        let history = weights
+            .all_metadata()
+            .filter(|(key, _)| *key == "ocelli.licence" || key.starts_with("ocelli.learn."));
+        let history = history.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let proposer = proposer.map(|proposer| proposer.to_device(device)).transpose();
         let proposer = proposer.map_err(Error::torch("copying weights"))?;
         Ok(Trainable {
@@ -153,6 +149,7 @@ impl Trainable {
             weights: kept,
             parent: weights.hash(),
             metadata,
+            history,
         })
     }
 
@@ -219,6 +216,7 @@ impl Trainable {
     pub fn put_proposals(&mut self, layers: &ProposalLayers, count: u32) -> Result<()> {
         let pooling = Pooling::Proposals { count };
         check_pooling(&pooling)?;
+        layers.anchors.check()?;
         let whole = |(layer, shape): (&ProposalLayer, [usize; 4])| {
             let [outputs, ..] = shape;
             layer.weight.len() == shape.iter().product::<usize>() && layer.bias.len() == outputs
@@ -236,9 +234,8 @@ impl Trainable {
         let made = Proposer::new(layers).and_then(|made| made.trainable(self.weights.1));
         self.proposer = Some(made.map_err(Error::torch("making the layers that propose regions"))?);
         self.pooling = pooling;
-        self.metadata.retain(|(key, _)| key != "ocelli.pooling" && key != "ocelli.anchors");
+        self.metadata.retain(|(key, _)| key != "ocelli.pooling");
         self.metadata.push(("ocelli.pooling".to_owned(), pooling.to_string()));
-        self.metadata.push(("ocelli.anchors".to_owned(), layers.anchors.to_string()));
         Ok(())
     }
 
@@ -248,10 +245,31 @@ impl Trainable {
         self.proposer.as_ref()
     }
 
-    /// The kind of the maps and of the device, which decide the last bits of what is trained.
+    /// Licence and training of the parent, as its metadata say them.
     #[must_use]
-    pub fn computes(&self) -> (TrainingPrecision, &'static str) {
-        (self.precision, if self.weights.1 == tch::Device::Cpu { "cpu" } else { "cuda" })
+    pub fn history(&self) -> &[(String, String)] {
+        &self.history
+    }
+
+    /// Precision of the maps and kind of the device: `f32 cpu`.
+    #[must_use]
+    pub fn computes(&self) -> String {
+        let precision = match self.precision {
+            TrainingPrecision::Single => "f32",
+            TrainingPrecision::Bf16 => "bf16",
+            TrainingPrecision::Double => "f64",
+        };
+        let device = if self.weights.1 == tch::Device::Cpu { "cpu" } else { "cuda" };
+        format!("{precision} {device}")
+    }
+
+    /// Everything of this network that decides what a training makes of it: the parent's hash, the
+    /// metadata, names and shapes of what is trained, precision and device.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let shapes: Vec<_> =
+            self.parameters().into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
+        format!("{} {:?} {shapes:?} {}", self.parent, self.metadata, self.computes())
     }
 
     /// Pixels of an image per cell of the map.
@@ -354,6 +372,17 @@ impl Trainable {
         let regions =
             regions_of(&self.pooling, &maps, (size, self.stride), self.proposer.as_ref())?;
         pooling::tensor::pool(&maps, &self.pooling, &regions)
+    }
+}
+
+/// Refuses poolings without a meaning, and those that have no gradients here.
+fn check_trainable(pooling: &Pooling) -> Result<()> {
+    check_pooling(pooling)?;
+    match pooling {
+        Pooling::Rmac { .. } | Pooling::Proposals { .. } | Pooling::Mac | Pooling::Spoc => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "pooling: expected rmac:LEVELS, rpn:N, mac or spoc for training, found {pooling}"
+        ))),
     }
 }
 

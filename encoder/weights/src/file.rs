@@ -118,6 +118,11 @@ impl Weights {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// All metadata, in order of their keys.
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// The tensor's numbers as float64, in the shape asked for, where `None` stands for any
     /// positive size.
     ///

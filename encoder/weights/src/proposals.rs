@@ -7,35 +7,37 @@
 //!
 //! - `rpn.conv.weight` (H, C, 3, 3) and `rpn.conv.bias` (H,);
 //! - `rpn.objectness.weight` (A, H, 1, 1) and `rpn.objectness.bias` (A,);
-//! - `rpn.boxes.weight` (4 A, H, 1, 1) and `rpn.boxes.bias` (4 A,): dx, dy, dw, dh of each anchor.
-//!
-//! The metadata say `ocelli.anchors`, as [`Anchors`] is written.
-
-use std::fmt;
-use std::str::FromStr;
+//! - `rpn.boxes.weight` (4 A, H, 1, 1) and `rpn.boxes.bias` (4 A,): dx, dy, dw, dh of each anchor;
+//! - `rpn.scales` (S,) and `rpn.ratios` (R,): the forms of the A = S R anchors, see [`Anchors`].
+//!   They are tensors so that the hash of the weights covers them.
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
 
 /// The names of the three layers, and the side of their kernels.
 pub const LAYERS: [(&str, usize); 3] = [("conv", 3), ("objectness", 1), ("boxes", 1)];
+/// The names of the tensors of the anchors' forms.
+pub const SCALES: &str = "rpn.scales";
+/// See [`SCALES`].
+pub const RATIOS: &str = "rpn.ratios";
 /// The largest number of anchors of a cell.
 const MAX_ANCHORS: usize = 64;
 
-/// The forms of the anchors of a cell: every side with every ratio, the ratios of a side together.
+/// The forms of the anchors of a cell: every scale with every aspect ratio, the ratios of a scale
+/// together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anchors {
     /// Square roots of the areas, in parts of the picture's longest side: above 0, up to 2.
-    pub sides: Vec<f64>,
+    pub scales: Vec<f32>,
     /// Heights over widths: 1/16 to 16.
-    pub ratios: Vec<f64>,
+    pub ratios: Vec<f32>,
 }
 
 impl Anchors {
     /// Anchors of a cell.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sides.len() * self.ratios.len()
+        self.scales.len() * self.ratios.len()
     }
 
     /// Whether a cell has no anchor.
@@ -43,45 +45,31 @@ impl Anchors {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Refuses forms without a meaning: what was expected.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<()> {
+        let sound = self.scales.iter().all(|&scale| scale > 0.0 && scale <= 2.0)
+            && self.ratios.iter().all(|ratio| (0.0625..=16.0).contains(ratio))
+            && (1..=MAX_ANCHORS).contains(&self.len());
+        if sound {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "anchors: expected scales above 0 and up to 2, ratios of 1/16 to 16, and at most \
+             {MAX_ANCHORS} pairs, found scales {:?} and ratios {:?}",
+            self.scales, self.ratios
+        )))
+    }
 }
 
-/// Three sides, each twice the one before it, and three ratios, as published; sides are parts of
+/// Three scales, each twice the one before it, and three ratios, as published; scales are parts of
 /// the picture, so that pictures of all sizes have the same regions.
 impl Default for Anchors {
     fn default() -> Self {
-        Anchors { sides: vec![0.2, 0.4, 0.8], ratios: vec![0.5, 1.0, 2.0] }
-    }
-}
-
-/// `0.2,0.4,0.8:0.5,1,2`: sides, then ratios.
-impl fmt::Display for Anchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
-        write!(f, "{}:{}", text(&self.sides), text(&self.ratios))
-    }
-}
-
-impl FromStr for Anchors {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self> {
-        let values = |text: &str| {
-            text.split(',').map(|value| value.parse().ok()).collect::<Option<Vec<f64>>>()
-        };
-        let parsed = s.split_once(':').and_then(|(sides, ratios)| {
-            Some(Anchors { sides: values(sides)?, ratios: values(ratios)? })
-        });
-        let sound = |anchors: &Anchors| {
-            anchors.sides.iter().all(|&side| side > 0.0 && side <= 2.0)
-                && anchors.ratios.iter().all(|ratio| (0.0625..=16.0).contains(ratio))
-                && (1..=MAX_ANCHORS).contains(&anchors.len())
-        };
-        parsed.filter(sound).ok_or_else(|| {
-            Error::invalid(format!(
-                "anchors: expected SIDE,…:RATIO,… with sides up to 2, ratios of 1/16 to 16 and at \
-                 most {MAX_ANCHORS} pairs, found {s:?}"
-            ))
-        })
+        Anchors { scales: vec![0.2, 0.4, 0.8], ratios: vec![0.5, 1.0, 2.0] }
     }
 }
 
@@ -110,27 +98,22 @@ pub struct ProposalLayers {
 /// Whether a tensor of this name belongs to these layers.
 pub(crate) fn knows(name: &str) -> bool {
     let part = name.strip_prefix("rpn.").and_then(|name| name.split_once('.'));
-    part.is_some_and(|(layer, part)| {
-        LAYERS.iter().any(|(name, _)| *name == layer) && ["weight", "bias"].contains(&part)
-    })
+    [SCALES, RATIOS].contains(&name)
+        || part.is_some_and(|(layer, part)| {
+            LAYERS.iter().any(|(name, _)| *name == layer) && ["weight", "bias"].contains(&part)
+        })
 }
 
 impl ProposalLayers {
     /// Reads the layers behind a map of `channels`; None where the file has none.
     ///
     /// # Errors
-    /// `MissingTensor`, `TensorShape`; `BadWeights` for anchors that cannot be understood and for
-    /// values out of float32's range.
+    /// `MissingTensor`, `TensorShape`; `BadWeights` for anchors without a meaning and for values
+    /// out of float32's range.
     pub fn load(weights: &Weights, channels: usize) -> Result<Option<ProposalLayers>> {
         if !weights.names().any(knows) {
             return Ok(None);
         }
-        let anchors = match weights.metadata("ocelli.anchors") {
-            None => Anchors::default(),
-            Some(text) => {
-                text.parse().map_err(|e| weights.bad(format!("metadata ocelli.anchors: {e}")))?
-            }
-        };
         let read = |name: &str, shape: &[Option<usize>]| {
             let floats = weights.floats(name, shape)?;
             let single: Vec<f32> = floats.values.iter().map(|&v| v as f32).collect();
@@ -141,6 +124,8 @@ impl ProposalLayers {
                 }
             }
         };
+        let anchors = Anchors { scales: read(SCALES, &[None])?, ratios: read(RATIOS, &[None])? };
+        anchors.check().map_err(|e| weights.bad(format!("{SCALES} and {RATIOS}: {e}")))?;
         let bias = read("rpn.conv.bias", &[None])?;
         let hidden = bias.len();
         let outputs = [hidden, anchors.len(), 4 * anchors.len()];
@@ -176,58 +161,71 @@ mod tests {
     use crate::write::safetensors_bytes;
 
     #[test]
-    fn anchors_round_trip_and_are_checked() {
-        let anchors = Anchors::default();
-        assert_eq!(anchors.to_string(), "0.2,0.4,0.8:0.5,1,2");
-        assert_eq!(anchors.to_string().parse::<Anchors>().unwrap(), anchors);
-        assert_eq!(anchors.len(), 9);
-        for bad in ["", "1", "1:", ":1", "0:1", "3:1", "1:17", "1:NaN", "a:1", "1:1:1"] {
-            let error = bad.parse::<Anchors>().unwrap_err().to_string();
-            assert!(error.contains("expected SIDE"), "{bad}: {error}");
+    fn anchors_are_checked() {
+        assert_eq!(Anchors::default().len(), 9);
+        Anchors::default().check().unwrap();
+        let forms = |scales: &[f32], ratios: &[f32]| Anchors {
+            scales: scales.to_vec(),
+            ratios: ratios.to_vec(),
+        };
+        for bad in [
+            forms(&[], &[1.0]),
+            forms(&[0.5], &[]),
+            forms(&[0.0], &[1.0]),
+            forms(&[3.0], &[1.0]),
+            forms(&[0.5], &[17.0]),
+            forms(&[0.5], &[f32::NAN]),
+            forms(&[0.5; 65], &[1.0]),
+        ] {
+            assert!(bad.check().unwrap_err().to_string().contains("expected scales"), "{bad:?}");
         }
-        assert!(format!("{}:1", ["1"; 65].join(",")).parse::<Anchors>().is_err());
     }
 
-    fn file(change: impl Fn(&mut Vec<(String, Array)>), anchors: &str) -> Weights {
-        let shapes: [(&str, &[usize]); 6] = [
+    fn file(change: impl Fn(&mut Vec<(String, Array)>)) -> Weights {
+        let shapes: [(&str, &[usize]); 8] = [
             ("conv.weight", &[5, 2, 3, 3]),
             ("conv.bias", &[5]),
             ("objectness.weight", &[2, 5, 1, 1]),
             ("objectness.bias", &[2]),
             ("boxes.weight", &[8, 5, 1, 1]),
             ("boxes.bias", &[8]),
+            ("scales", &[1]),
+            ("ratios", &[2]),
         ];
         let array = |shape: &[usize]| {
-            let values = (0..shape.iter().product::<usize>()).map(|v| v as f32);
+            let values = (1..=shape.iter().product::<usize>()).map(|v| v as f32);
             let bytes = values.flat_map(f32::to_le_bytes).collect();
             Array { dtype: Dtype::F32, shape: shape.to_vec(), bytes }
         };
         let named = shapes.map(|(name, shape)| (format!("rpn.{name}"), array(shape)));
         let mut tensors = named.to_vec();
         change(&mut tensors);
-        let metadata = [("ocelli.anchors".to_owned(), anchors.to_owned())];
-        let bytes = safetensors_bytes(&tensors, metadata);
+        let bytes = safetensors_bytes(&tensors, []);
         Weights::parse("x.safetensors".as_ref(), &bytes).unwrap()
     }
 
     #[test]
     fn layers_are_read_and_faults_are_named() {
-        let layers = ProposalLayers::load(&file(|_| {}, "0.5:1,2"), 2).unwrap().unwrap();
+        let layers = ProposalLayers::load(&file(|_| {}), 2).unwrap().unwrap();
         assert_eq!((layers.hidden, layers.channels, layers.anchors.len()), (5, 2, 2));
+        assert_eq!(layers.anchors, Anchors { scales: vec![1.0], ratios: vec![1.0, 2.0] });
         assert_eq!(layers.shapes(), [[5, 2, 3, 3], [2, 5, 1, 1], [8, 5, 1, 1]]);
         for (layer, shape) in layers.layers.iter().zip(layers.shapes()) {
             assert_eq!(layer.weight.len(), shape.iter().product::<usize>());
             assert_eq!(layer.bias.len(), shape[0]);
         }
-        assert_eq!(layers.layers[2].bias, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-        assert_eq!(ProposalLayers::load(&file(Vec::clear, "0.5:1,2"), 2).unwrap(), None);
+        assert_eq!(layers.layers[2].bias, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(ProposalLayers::load(&file(Vec::clear), 2).unwrap(), None);
         let fault = |weights: &Weights, channels| {
             ProposalLayers::load(weights, channels).unwrap_err().to_string()
         };
-        assert!(fault(&file(|_| {}, "0.5:1,2"), 3).contains("rpn.conv.weight"));
-        assert!(fault(&file(|_| {}, "0.5:1"), 2).contains("rpn.objectness.weight"));
-        assert!(fault(&file(|_| {}, "none"), 2).contains("ocelli.anchors"));
-        let gone = file(|all| drop(all.remove(3)), "0.5:1,2");
-        assert!(fault(&gone, 2).contains("rpn.objectness.bias"));
+        assert!(fault(&file(|_| {}), 3).contains("rpn.conv.weight"));
+        assert!(fault(&file(|all| drop(all.remove(3))), 2).contains("rpn.objectness.bias"));
+        assert!(fault(&file(|all| drop(all.remove(6))), 2).contains("rpn.scales"));
+        let wide = |all: &mut Vec<(String, Array)>| all[6].1.bytes = 3f32.to_le_bytes().to_vec();
+        assert!(fault(&file(wide), 2).contains("up to 2"));
+        // Other anchors are other weights.
+        let narrow = |all: &mut Vec<(String, Array)>| all[6].1.bytes = 0.5f32.to_le_bytes().into();
+        assert_ne!(file(narrow).hash(), file(|_| {}).hash());
     }
 }

@@ -409,7 +409,12 @@ impl FromStr for Pooling {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("unknown pooling {s:?}"));
+        let bad = || {
+            Error::invalid(format!(
+                "unknown pooling {s:?}, expected rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, mac, \
+                 spoc, gem:P, cls or superglobal"
+            ))
+        };
         let mut fields = s.split(':');
         let pooling = match fields.next() {
             Some("mac") => Self::Mac,

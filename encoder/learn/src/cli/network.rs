@@ -57,7 +57,8 @@ impl NetworkArgs {
             device,
             ..NetworkOptions::default()
         };
-        let own = weights.metadata("ocelli.pooling").map(str::parse).transpose()?;
+        let own = weights.metadata("ocelli.pooling").map(str::parse).transpose();
+        let own = own.map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
         let default = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
         let pooling = pooling.or(own).unwrap_or(default);
         let load = || Trainable::load(&weights, &options, pooling, self.precision.into());

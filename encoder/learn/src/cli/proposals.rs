@@ -98,14 +98,19 @@ impl ProposalsArgs {
         }
         let ProposalSummary { iterations, photos, failed_photos, judged, found, found_by_grid } =
             summary;
+        let judged = match judged {
+            0 => "no box could be looked for".to_owned(),
+            _ => format!(
+                "of {judged} boxes {:.1} % are found by {} proposals, {:.1} % by R-MAC's grid",
+                100.0 * found,
+                recipe.count,
+                100.0 * found_by_grid
+            ),
+        };
         print(&format!(
             "wrote {}: {iterations} iterations on {photos} photos with a box; photos failed \
-             {failed_photos} times; of {judged} boxes {:.1} % are found by {} proposals, {:.1} % \
-             by R-MAC's grid\n",
-            ocelli_text::printable(&self.out.display().to_string(), ocelli_text::MAX_CHARS),
-            100.0 * found,
-            recipe.count,
-            100.0 * found_by_grid
+             {failed_photos} times; {judged}\n",
+            ocelli_text::printable(&self.out.display().to_string(), ocelli_text::MAX_CHARS)
         ))
     }
 

@@ -9,10 +9,11 @@ mod targets;
 
 use std::path::Path;
 
-use ocelli_index::{Hash, Hasher};
+use ocelli_index::{Hash, Hasher, Pooling};
 use ocelli_network::proposals::{Proposer, Rect, anchors};
 use ocelli_network::tch::{Device, Kind, Reduction, Tensor};
 use ocelli_network::{Trainable, pooling};
+use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_weights::proposals::ProposalLayer;
 use ocelli_weights::{Anchors, ProposalLayers};
 use rand::RngExt;
@@ -24,9 +25,10 @@ use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result, Torch};
 use crate::list::{List, TRAIN, VAL};
 use crate::photos::Photos;
+use crate::recipe::{ranges, within};
 use crate::sgd::Sgd;
 use crate::train::Checkpoints;
-use crate::written::{arrays, check_finite, write_file};
+use crate::written::{arrays, check_finite, check_folder, write_file};
 
 use boxed::boxed;
 use targets::Targets;
@@ -39,6 +41,8 @@ const JUDGED: usize = 200;
 const FOUND: f64 = 0.5;
 /// Levels of R-MAC's grid that the proposals are compared with.
 const LEVELS: u32 = 3;
+/// The most outputs of the first convolution.
+const MAX_HIDDEN: u64 = 4096;
 
 /// Everything that decides the result, beside the list and the weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -121,28 +125,20 @@ impl ProposalRecipe {
     /// # Errors
     /// `Invalid`.
     pub fn check(&self) -> Result<()> {
-        let above = [
-            ("count", u64::from(self.count)),
-            ("size", u64::from(self.size_px)),
-            ("iterations", self.iterations),
-            ("photos", self.photos as u64),
-            ("anchors", self.anchors as u64),
-            ("hidden", self.hidden as u64),
-        ];
-        if let Some((name, _)) = above.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("{name}: expected at least 1, found 0")));
-        }
-        let ranges = [
-            ("rate", self.rate, f64::MAX),
+        let most = u64::from(u32::MAX);
+        within(&[
+            ("count", self.count.into(), Pooling::MAX_PROPOSALS.into()),
+            ("size", self.size_px.into(), MAX_SIDE_PX.into()),
+            ("iterations", self.iterations, u64::MAX),
+            ("photos", self.photos as u64, most),
+            ("anchors", self.anchors as u64, most),
+            ("hidden", self.hidden as u64, MAX_HIDDEN),
+        ])?;
+        ranges(&[
+            ("rate", self.rate, f64::INFINITY),
             ("momentum", self.momentum, 1.0),
-            ("weight decay", self.weight_decay, f64::MAX),
-        ];
-        match ranges.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
-            Some((name, value, most)) => {
-                Err(Error::invalid(format!("{name}: expected 0 to {most}, found {value}")))
-            }
-            None => Ok(()),
-        }
+            ("weight decay", self.weight_decay, f64::INFINITY),
+        ])
     }
 
     fn rate_at(&self, iteration: u64) -> f64 {
@@ -152,8 +148,9 @@ impl ProposalRecipe {
 
     fn hash(&self, list: &List, network: &Trainable) -> Hash {
         let mut hasher = Hasher::new();
-        let (parent, computes) = (network.parent(), network.computes());
-        let said = format!("proposals {self:?} {} {parent} {computes:?}", list.hash);
+        // How many are pooled in the end decides nothing of the training.
+        let trained = ProposalRecipe { count: 0, ..self.clone() };
+        let said = format!("proposals {trained:?} {} {}", list.hash, network.described());
         hasher.update(said.as_bytes());
         hasher.finish()
     }
@@ -180,8 +177,8 @@ impl ProposalRecipe {
 /// iteration.
 ///
 /// # Errors
-/// `Invalid` for a recipe without a meaning, for a list without a box and for a checkpoint of
-/// another training; `NotFinite` for a loss that is no number; `Index` for files that cannot be
+/// `Invalid` for a recipe without a meaning, for a list without a box, for one without a photo that
+/// can be used, and for a checkpoint of another training; `NotFinite` for a loss that is no number; `Index` for files that cannot be
 /// written; `Torch`.
 pub fn train_proposals(
     list: &List,
@@ -192,21 +189,22 @@ pub fn train_proposals(
     report: &mut dyn FnMut(&ProposalStep),
 ) -> Result<ProposalSummary> {
     recipe.check()?;
+    check_folder(out)?;
     let items = with_box(list, TRAIN);
     if items.is_empty() {
         return Err(Error::invalid("the list: expected photos with a box to train on, found none"));
     }
     let hash = recipe.hash(list, network);
     network.put_proposals(&recipe.first(network.channels()), recipe.count)?;
-    let named = network.frozen();
-    let trained = named.iter().map(|(_, tensor)| (tensor.shallow_clone(), 1.0)).collect();
+    let trained = network.proposer().map_or(Vec::new(), Proposer::trained);
+    let trained = trained.into_iter().map(|tensor| (tensor, 1.0)).collect();
     let mut sgd = Sgd::new(trained, Vec::new(), recipe.momentum, recipe.weight_decay)?;
     let begun = match checkpoints {
         Some(Checkpoints { path, .. }) => checkpoint::read(path, hash, network.dim(), &sgd)?,
         None => None,
     };
     let mut progress = begun.unwrap_or_default();
-    let mut photos = Photos::new(recipe.size_px);
+    let (mut photos, mut ran) = (Photos::new(recipe.size_px), false);
     let mut summary = ProposalSummary { photos: items.len(), ..ProposalSummary::default() };
     while progress.iteration < recipe.iterations {
         let place = (recipe.seed, Purpose::Batch, progress.iteration);
@@ -214,6 +212,7 @@ pub fn train_proposals(
         let run = Run { list, network, recipe, iteration: progress.iteration };
         let step = run.iterate(&mut photos, &drawn)?;
         summary.failed_photos += drawn.len() - step.photos;
+        ran |= step.photos > 0;
         sgd.step(recipe.rate_at(progress.iteration))?;
         progress.iteration += 1;
         summary.iterations += 1;
@@ -225,11 +224,15 @@ pub fn train_proposals(
             checkpoint::write(path, hash, &progress, &sgd)?;
         }
     }
+    if summary.iterations > 0 && !ran {
+        return Err(Error::none_ran());
+    }
     check_finite(sgd.parameters(), progress.iteration)?;
     judge(list, network, recipe, &mut photos, &mut summary)?;
     let text = serde_json::to_string(recipe)
         .map_err(|error| Error::invalid(format!("the recipe: {error}")))?;
     let learned = [
+        ("ocelli.learn.computed", network.computes()),
         ("ocelli.learn.parent", network.parent().to_string()),
         ("ocelli.learn.list", list.hash.to_string()),
         ("ocelli.learn.proposals", text),
@@ -272,9 +275,11 @@ impl Run<'_> {
             };
             let [a, b] = losses().map_err(Error::torch("the backward pass"))?;
             if !(a.is_finite() && b.is_finite()) {
-                let path = self.list.entries.get(item).map(|entry| entry.path.display());
-                let what = format!("the loss is {}, of {:?}", a + b, path.map(|p| p.to_string()));
-                return Err(Error::NotFinite { iteration: self.iteration, what });
+                let entry = self.list.entries.get(item);
+                let path = entry.map_or(String::new(), |entry| entry.path.display().to_string());
+                let what =
+                    format!("the loss is {}, of {path}: the learning rate may be too high", a + b);
+                return Err(Error::NotFinite { iteration: self.iteration + 1, what });
             }
             scores += a;
             boxes += b;

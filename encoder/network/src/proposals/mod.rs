@@ -11,7 +11,7 @@
 mod rect;
 
 use ocelli_index::Pooling;
-use ocelli_weights::proposals::{LAYERS, ProposalLayer};
+use ocelli_weights::proposals::{LAYERS, ProposalLayer, RATIOS, SCALES};
 use ocelli_weights::{Anchors, ProposalLayers};
 use tch::{Device, Kind, Tensor};
 
@@ -104,14 +104,24 @@ impl Proposer {
         &self.anchors
     }
 
-    /// Handles on all tensors by their names in a file.
+    /// All tensors by their names in a file: handles on those of the layers, and the forms of the
+    /// anchors.
     #[must_use]
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let named = self.layers.iter().zip(LAYERS).flat_map(|(layer, (name, _))| {
             let parts = [("weight", &layer.weight), ("bias", &layer.bias)];
             parts.map(|(part, tensor)| (format!("rpn.{name}.{part}"), tensor.shallow_clone()))
         });
-        named.collect()
+        let forms = [(SCALES, &self.anchors.scales), (RATIOS, &self.anchors.ratios)];
+        let forms = forms.map(|(name, values)| (name.to_owned(), Tensor::from_slice(values)));
+        named.chain(forms).collect()
+    }
+
+    /// Handles on the tensors that are trained.
+    #[must_use]
+    pub fn trained(&self) -> Vec<Tensor> {
+        let parts = self.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias]);
+        parts.map(Tensor::shallow_clone).collect()
     }
 
     /// Of maps (N, C, h, w) the scores (N, K) of all K = h w A anchors, as logits, and the numbers
@@ -213,6 +223,9 @@ pub(crate) fn regions_of(
             let regions = || proposer.regions(&maps.detach(), (image, stride), count);
             tch::no_grad(regions).map(Regions::Each)
         }
+        (Pooling::Proposals { .. }, None) => {
+            Err(tch::TchError::Torch("no layers that propose regions".to_owned()))
+        }
         _ => Ok(pooling::grid(pooling, (height as usize, width as usize), image, stride)),
     }
 }
@@ -225,7 +238,8 @@ pub(crate) fn check(pooling: &Pooling, proposer: Option<&Proposer>) -> Result<()
     match (pooling, proposer) {
         (Pooling::Proposals { .. }, None) => Err(Error::invalid(format!(
             "pooling {pooling}: expected weights with layers that propose regions \
-             (rpn.conv.weight), found none"
+             (rpn.conv.weight) behind the layer that is pooled, found none; those of a file belong \
+             to its last stage (leave --last-stage out, or give another --pooling)"
         ))),
         _ => Ok(()),
     }

@@ -96,14 +96,14 @@ pub fn anchors(
     stride: u32,
 ) -> Vec<Rect> {
     let longest = image.0.max(image.1) as f64;
-    let size = |side: f64, ratio: f64| {
-        let side = side * longest;
+    let size = |scale: f32, ratio: f32| {
+        let (side, ratio) = (f64::from(scale) * longest, f64::from(ratio));
         (side / ratio.sqrt(), side * ratio.sqrt())
     };
     let sizes: Vec<(f64, f64)> = forms
-        .sides
+        .scales
         .iter()
-        .flat_map(|&side| forms.ratios.iter().map(move |&ratio| size(side, ratio)))
+        .flat_map(|&scale| forms.ratios.iter().map(move |&ratio| size(scale, ratio)))
         .collect();
     let centre = |cell: usize| (cell as f64 + 0.5) * f64::from(stride);
     let cells = (0..map.0).flat_map(|y| (0..map.1).map(move |x| (centre(x), centre(y))));
@@ -152,10 +152,10 @@ mod tests {
         assert_eq!(rect(1.0, 1.0, 1.0, 1.0).iou(&rect(1.0, 1.0, 1.0, 1.0)), 0.0);
     }
 
-    /// Order (y, x, side, ratio), around the centres of cells, areas equal at all ratios.
+    /// Order (y, x, scale, ratio), around the centres of cells, areas equal at all ratios.
     #[test]
     fn anchors_by_hand() {
-        let forms = Anchors { sides: vec![0.25, 0.5], ratios: vec![1.0, 4.0] };
+        let forms = Anchors { scales: vec![0.25, 0.5], ratios: vec![1.0, 4.0] };
         let all = anchors(&forms, (2, 3), (24, 48), 16);
         assert_eq!(all.len(), 2 * 3 * 4);
         assert_eq!(all[0], rect(2.0, 2.0, 14.0, 14.0));

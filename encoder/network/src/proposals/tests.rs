@@ -70,7 +70,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn the_best_regions_lie_where_the_scores_are_high() {
     crate::set_torch_threads(1);
-    let anchors = Anchors { sides: vec![0.25], ratios: vec![1.0] };
+    let anchors = Anchors { scales: vec![0.25], ratios: vec![1.0] };
     let mut centre = vec![0.0; 9];
     centre[4] = 1.0;
     let by_hand = ProposalLayers {
@@ -95,6 +95,19 @@ fn the_best_regions_lie_where_the_scores_are_high() {
     assert_eq!(regions[0][0], Region { x: 8, y: 4, width: 4, height: 4 });
     // That of the corner is cut: 0 to 40.
     assert_eq!(regions[1][0], Region { x: 0, y: 0, width: 3, height: 3 });
+
+    // Of two anchors the second is moved by a quarter of its width, and the first is not.
+    let mut moved = by_hand;
+    moved.anchors.ratios = vec![1.0, 4.0];
+    moved.layers[1] = ProposalLayer { weight: vec![1.0, 2.0], bias: vec![0.0; 2] };
+    let mut bias = vec![0.0; 8];
+    bias[4] = 0.25;
+    moved.layers[2] = ProposalLayer { weight: vec![0.0; 8], bias };
+    let proposer = Proposer::new(&moved).unwrap();
+    let rects = proposer.rects(&maps, ((192, 256), 16), 2).unwrap();
+    // 32 x 128 around (152, 88), eight to the right; then the square.
+    assert_eq!(rects[0][0], Rect { x0: 144.0, y0: 24.0, x1: 176.0, y1: 152.0 });
+    assert_eq!(rects[0][1], Rect { x0: 120.0, y0: 56.0, x1: 184.0, y1: 120.0 });
 }
 
 /// Pictures as small as they come: as many regions as the map has anchors or as were asked for,
@@ -139,17 +152,22 @@ fn all_paths_pool_the_same_regions() {
     let options = NetworkOptions::default();
     let trainable =
         Trainable::load(&weights, &options, pooling, TrainingPrecision::Single).unwrap();
+    let other = |image: &RgbImage| image::imageops::rotate180(image);
     let images = [picture(70, 100), picture(100, 70), picture(9, 9)];
     for image in &images {
         let rows = |network: &Network, sum| {
             network.check_pooling(&pooling).unwrap();
             let finish = network.finish(None).unwrap();
             let mut seconds = NetworkSeconds::default();
-            let pair = [image, image];
-            let made = network.rows(&pair, &pooling, (&finish, sum), &mut seconds).unwrap();
-            let made: Vec<Vec<f32>> = made.into_iter().map(|made| made.unwrap().rows).collect();
-            assert_eq!(made[0], made[1]);
-            made[0].clone()
+            let mut of = |images: &[&RgbImage]| -> Vec<Vec<f32>> {
+                let made = network.rows(images, &pooling, (&finish, sum), &mut seconds).unwrap();
+                made.into_iter().map(|made| made.unwrap().rows).collect()
+            };
+            // Each image of a batch has its own regions.
+            let turned = other(image);
+            let (both, alone) = (of(&[&turned, image]), of(&[&turned]));
+            assert!(cosine(&both[0], &alone[0]) > 0.999_999);
+            both[1].clone()
         };
         let expected = rows(&cpu, true);
         assert!(cosine(&rows(&device, true), &expected) > 0.999_999);
@@ -188,7 +206,7 @@ fn proposals_are_frozen_while_the_rest_is_trained() {
     let norm = |tensor: &Tensor| tensor.grad().norm().double_value(&[]);
     assert!(network.parameters().iter().any(|(_, tensor)| norm(tensor) > 0.0));
     assert!(network.frozen().iter().all(|(_, tensor)| !tensor.grad().defined()));
-    assert_eq!(network.frozen().len(), 6);
+    assert_eq!(network.frozen().len(), 8);
     // Without such layers proposals are refused, wherever they are asked for.
     for error in [
         load(&plain, pooling).err().unwrap().to_string(),
@@ -196,6 +214,11 @@ fn proposals_are_frozen_while_the_rest_is_trained() {
     ] {
         assert!(error.contains("expected weights with layers that propose regions"), "{error}");
     }
+    let plain_network = Network::load(&plain, &options).unwrap();
+    let finish = plain_network.finish(None).unwrap();
+    let image = picture(40, 40);
+    let mut seconds = NetworkSeconds::default();
+    assert!(plain_network.rows(&[&image], &pooling, (&finish, true), &mut seconds).is_err());
     // Those that are put must fit.
     let mut bare = load(&plain, Pooling::Mac).unwrap();
     assert!(bare.put_proposals(&layers(bare.channels() + 1, 1), 20).is_err());
