@@ -43,7 +43,7 @@ TEST = {"landmarks": 40, "views": 8, "queries": 3, "distractors": 400, "seed": 3
 THREADS = ("--threads", 2, "--photos-at-once", 2)
 LEAVE_ONE_OUT = "leave-one-out"
 #: Learning rate of each loss.
-RATES = {"classification": 5e-4, "arcface": 1e-4, "triplet": 4e-3, "mined": 3e-5, "ap": 5e-4}
+RATES = {"classification": 2e-4, "arcface": 1e-4, "triplet": 5e-4, "mined": 3e-5, "ap": 5e-4}
 #: Share of the photos of the noisy set that have the class of another landmark.
 WRONG = 0.3
 #: Proposed regions of a picture.
