@@ -9,6 +9,7 @@ use ocelli_index::Hash;
 use ocelli_pictures::decode;
 use ocelli_pictures::limits::DEFAULT_MAX_PIXELS;
 use ocelli_pictures::photos::{ImageFile, read_file};
+use ocelli_text::{MAX_CHARS, printable};
 use serde::Serialize;
 
 use overlap::Overlap;
@@ -24,6 +25,13 @@ pub struct Unfit {
     pub path: String,
     /// The reason.
     pub reason: String,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unfit { path, reason } = self;
+        write!(f, "{}: {}", printable(path, MAX_CHARS), printable(reason, MAX_CHARS))
+    }
 }
 
 /// The report. `Display` is for people, serde for `--format json`.
@@ -106,7 +114,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} photos of {} classes", self.photos, self.classes)?;
         for (split, count) in &self.splits {
-            writeln!(f, "  split {split}: {count}")?;
+            writeln!(f, "  split {}: {count}", printable(split, MAX_CHARS))?;
         }
         let [least, median, most] = self.photos_per_class;
         writeln!(f, "photos of a class: {least} to {most}, median {median}")?;
@@ -117,7 +125,7 @@ impl fmt::Display for Report {
         let (copies, across) = (self.copies, self.copies_across_classes);
         writeln!(f, "copies by their bytes: {copies}, of them in another class: {across}")?;
         write!(f, "unfit: {}", self.unfit.len())?;
-        self.unfit.iter().try_for_each(|u| write!(f, "\n  {}: {}", u.path, u.reason))?;
+        self.unfit.iter().try_for_each(|unfit| write!(f, "\n  {unfit}"))?;
         self.overlap.iter().try_for_each(|overlap| write!(f, "\n{overlap}"))
     }
 }
@@ -165,6 +173,19 @@ mod tests {
         for (reason, part) in reasons.iter().zip(parts) {
             assert!(reason.contains(part), "{reason}");
         }
+        // Names of many lines do not make lines of their own.
+        let mut odd = report.clone();
+        odd.splits.insert("two\nlines".to_owned(), 1);
+        odd.unfit[0].path += "\nunfit: 0";
+        let overlap = Overlap {
+            classes: BTreeMap::from([("a\nb".to_owned(), 1)]),
+            unreadable: vec![Unfit { path: "c\nd".to_owned(), reason: "e\nf".to_owned() }],
+            ..Overlap::default()
+        };
+        let more = overlap.to_string();
+        assert_eq!(more.lines().count(), 4, "{more}");
+        let (more, less) = (odd.to_string(), report.to_string());
+        assert_eq!(more.lines().count(), less.lines().count() + 1, "{more}");
         assert!(report.to_string().contains("trained on: 4 photos; 1 classes have one photo"));
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Command as Process, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ocelli_index::Pooling;
 use ocelli_network::set_torch_threads;
 use ocelli_service::observe::{self, TracesConfig};
@@ -20,6 +20,8 @@ use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
 
 use crate::augment::Augment;
 use crate::clean::CleanArgs;
+use crate::files::{self, LIST, Named};
+use crate::format::Format;
 use crate::list::List;
 use crate::loss::LossKind;
 use crate::recipe::Recipe;
@@ -55,15 +57,6 @@ enum Command {
     /// Train the layers that propose regions, in place of R-MAC's grid, on photos with boxes. The
     /// rest of the network stays as it is.
     Proposals(Box<ProposalsArgs>),
-}
-
-/// How a result is printed on standard output.
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// JSON.
-    Json,
 }
 
 #[derive(Args)]
@@ -238,6 +231,19 @@ impl TrainArgs {
                 self.photos_at_once
             );
         }
+        let checkpoint = Named::flag("--checkpoint", self.checkpoint.as_ref());
+        files::check(
+            &[
+                Named { name: LIST, path: &self.list },
+                Named { name: "--weights", path: &self.weights },
+            ],
+            &[Some(Named { name: "--out", path: &self.out }), checkpoint]
+                .into_iter()
+                .chain(self.reports.written())
+                .flatten()
+                .collect::<Vec<_>>(),
+        )?;
+        self.reports.check_folder()?;
         let device = self.network.device()?;
         set_torch_threads((threads / usize::from(self.photos_at_once)).max(1));
         let recipe = self.recipe.values();
@@ -257,13 +263,13 @@ impl TrainArgs {
             done += 1;
             let pace = Pace { done, seconds: begun.elapsed().as_secs_f64(), of: recipe.iterations };
             // A reader that has gone away does not end a training.
-            let _ = print(&format.step(step, pace));
+            let _ = print(&pace.told(step, format));
             reports.step(step);
         };
         let networks = (network, copies, threads);
         let trained = train(&list, networks, &recipe, checkpoints.as_ref(), &self.out, &mut report);
         // Also of a training that failed.
-        let reported = reports.finish().context("writing reports of the training");
+        let reported = reports.finish(trained.is_ok()).context("writing reports of the training");
         let summary = trained?;
         print(&match format {
             Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
@@ -296,20 +302,21 @@ struct Pace {
     of: u64,
 }
 
-impl Format {
-    fn step(self, step: &Step, pace: Pace) -> String {
-        if matches!(self, Format::Json) {
+impl Pace {
+    /// An iteration as it is printed.
+    fn told(self, step: &Step, format: Format) -> String {
+        if matches!(format, Format::Json) {
             return serde_json::to_string(step).unwrap_or_default() + "\n";
         }
-        let each_s = pace.seconds / pace.done.max(1) as f64;
-        let left_s = each_s * pace.of.saturating_sub(step.iteration) as f64;
+        let each_s = self.seconds / self.done.max(1) as f64;
+        let left_s = each_s * self.of.saturating_sub(step.iteration) as f64;
         let validation =
             step.validation.map_or(String::new(), |map| format!(", validation mAP {map:.4}"));
         format!(
             "iteration {} of {}: loss {:.6}, {} of {} not right yet, {} photos, rate \
              {}{validation}; {:.2} iterations/s, {:.0} min left\n",
             step.iteration,
-            pace.of,
+            self.of,
             step.loss,
             step.active,
             step.terms,

@@ -28,6 +28,8 @@
 //! | [`proposals`] | the layers that propose regions, trained on boxes |
 //! | [`written`] | the file of a trained network |
 //! | [`mod@report`] | logs, plots, event files |
+//! | [`mod@files`] | files of a command, looked at before any work |
+//! | [`mod@format`] | how a result is printed |
 //! | [`draws`] | random numbers of a seed and a place |
 //!
 //! # Example
@@ -60,6 +62,8 @@ pub mod clean;
 pub mod cli;
 pub mod draws;
 pub mod error;
+pub mod files;
+pub mod format;
 pub mod head;
 pub mod list;
 pub mod loss;

@@ -2,8 +2,9 @@
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::foreign::open_regular;
@@ -66,6 +67,35 @@ pub struct List {
     pub classes: Vec<String>,
     /// Hash of the list's bytes.
     pub hash: Hash,
+    /// Files that lie below the list's folder, and are absolute paths in the list nevertheless.
+    pub absolute: BTreeSet<PathBuf>,
+}
+
+/// Bytes of a file that are looked at to know its form.
+const LOOKED_AT: u64 = 1 << 16;
+
+/// Says whether the name of a file ends in `.parquet`, in large or small letters.
+#[must_use]
+pub fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
+/// Says whether a file has the form of a training list, sound or not: it is a Parquet file by its
+/// name, or its first line that is not empty begins a JSON object and has a `"class"`.
+#[must_use]
+pub fn is_training_list(path: &Path) -> bool {
+    if is_parquet(path) {
+        return true;
+    }
+    let mut begin = Vec::new();
+    let looked = open_regular(path).map(|file| file.take(LOOKED_AT).read_to_end(&mut begin));
+    if !matches!(looked, Ok(Ok(_))) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&begin);
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty());
+    first.is_some_and(|line| line.starts_with('{') && line.contains("\"class\""))
 }
 
 /// The photos of a split that can be used.
@@ -80,13 +110,13 @@ pub struct Usable {
 impl List {
     /// Reads a list of JSON lines `{"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}`,
     /// the last two optional; empty lines are skipped. Or a table, where the name ends in
-    /// `.parquet`: the columns `path`, `class`, `split` and `box`, or `x0`, `y0`, `x1` and `y1`.
+    /// `.parquet` ([`is_parquet`]): the columns `path`, `class`, `split` and `box`, or `x0`, `y0`, `x1` and `y1`.
     ///
     /// # Errors
     /// `Index` for a file that cannot be read, `Invalid` for a line or a row that cannot be
     /// understood, with its number.
     pub fn read(path: &Path) -> Result<List> {
-        if path.extension().is_some_and(|ending| ending == "parquet") {
+        if is_parquet(path) {
             let file = open_regular(path).map_err(|e| IndexError::io(path, "read", e))?;
             let hashed = Hash::of_reader(&mut &file);
             let hash = hashed.map_err(|e| IndexError::io(path, "read", e))?;
@@ -123,12 +153,15 @@ impl List {
             numbers.entry(line.class.clone()).or_default();
         }
         numbers.values_mut().zip(0..).for_each(|(number, at)| *number = at);
+        let kept = |path: &Path| path.is_absolute() && root.is_absolute() && path.starts_with(root);
+        let paths = lines.iter().map(|(line, _)| Path::new(&line.path));
+        let absolute = paths.filter(|path| kept(path)).map(Path::to_owned).collect();
         let entry = |(line, bbox): (Line, _)| {
             let class = numbers.get(&line.class).copied().unwrap_or_default();
             Entry { path: root.join(line.path), class, bbox, split: line.split }
         };
         let entries = lines.into_iter().map(entry).collect();
-        List { entries, classes: numbers.keys().cloned().collect(), hash }
+        List { entries, classes: numbers.keys().cloned().collect(), hash, absolute }
     }
 
     /// The photos of a split, without classes that have one of them only. Photos without a split

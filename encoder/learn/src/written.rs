@@ -10,6 +10,7 @@ use ocelli_weights::write::safetensors_bytes;
 
 use crate::checkpoint::array;
 use crate::error::{Error, Result};
+use crate::files::check_target;
 use crate::list::List;
 use crate::recipe::Recipe;
 
@@ -31,20 +32,12 @@ pub fn check_finite<'a>(
     Ok(())
 }
 
-/// Refuses a file whose folder is not there, before anything is trained for it.
+/// Refuses a file whose folder is not there, or that is a folder, before anything is trained for it.
 ///
 /// # Errors
 /// `Invalid`.
 pub fn check_folder(out: &Path) -> Result<()> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) if !folder.is_dir() => Err(Error::invalid(format!(
-            "{}: expected a file in a folder that is there, found no folder {}",
-            out.display(),
-            folder.display()
-        ))),
-        _ => Ok(()),
-    }
+    check_target(&out.display().to_string(), out)
 }
 
 /// Tensors as a file has them.

@@ -291,6 +291,49 @@ fn bad_photos_are_counted() {
     assert!(page.contains("&lt;gone&gt;") && !page.contains("<gone>") && !page.contains('\u{1b}'));
 }
 
+/// Copies of one photo do not agree with each other. Paths are written as the list has them.
+#[test]
+fn copies_are_no_agreement() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    noisy_set(folder);
+    fs::copy(folder.join("1-1.png"), folder.join("copy.png")).unwrap();
+    let absolute = folder.join("0-0.png").display().to_string();
+    let line = |path| format!("{{\"path\": \"{path}\", \"class\": \"a\"}}\n");
+    let list: String =
+        ["1-1.png", "copy.png", &absolute, "1-1.png", "0-2.png"].into_iter().map(line).collect();
+    fs::write(folder.join("few.jsonl"), list).unwrap();
+    let words = "few.jsonl --out kept.jsonl --min-photos 2 --splits train,vall --format json";
+    let output = run(folder, words);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("vall") && !told.contains("\"train\""), "{told}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["compared"], &summary["alone"]), (&3.into(), &3.into()), "{summary}");
+    let kept = lines(&folder.join("kept.jsonl"));
+    let paths: Vec<&str> = kept.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, [absolute.as_str(), "0-2.png"]);
+}
+
+/// A list of nothing does not replace one of something, and a plan stays in its folder.
+#[test]
+fn what_is_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    noisy_set(folder);
+    let small = "--size 64 --keypoints 20";
+    done(folder, &format!("plan set.jsonl --work w --tasks 3 {small}"));
+    let plan = fs::read(folder.join("w/plan.json")).unwrap();
+    done(folder, &format!("set.jsonl --out all.jsonl --work w {small}"));
+    assert_eq!(fs::read(folder.join("w/plan.json")).unwrap(), plan);
+    let gone = "{\"path\": \"gone.png\", \"class\": \"a\"}\n";
+    fs::write(folder.join("gone.jsonl"), gone).unwrap();
+    let before = fs::read(folder.join("all.jsonl")).unwrap();
+    let error = failed(folder, "gone.jsonl --out all.jsonl --work g");
+    assert!(error.contains("found none: 1 of 1 cannot be read"), "{error}");
+    assert_eq!(fs::read(folder.join("all.jsonl")).unwrap(), before);
+}
+
 #[test]
 fn bad_input_ends_in_words() {
     let folder = tempfile::tempdir().unwrap();
@@ -308,12 +351,17 @@ fn bad_input_ends_in_words() {
         ("set.jsonl --out o --tolerance 0", "--tolerance: expected above 0, at most 100, found 0"),
         ("set.jsonl --out o --box-margin 3", "--box-margin: expected 0 to 2, found 3"),
         ("set.jsonl --out o --max-pairs 0", "--max-pairs: expected at least 1, found 0"),
+        ("set.jsonl --out o.Parquet", "expected a name that does not end in .parquet"),
+        ("set.jsonl --out o --report none/x.html", "found no folder none"),
+        ("set.jsonl --out .", "--out .: expected a file"),
+        ("set.jsonl --out o --report ./o", "--report ./o: expected another file than that of"),
+        ("set.jsonl --out o --threads 70000", "70000 is not in"),
         ("commit --work none --out o", "No such file"),
         ("task --work none --task 0", "No such file"),
     ] {
         let error = failed(folder, words);
         assert!(error.contains(expected), "{words}: {error}");
-        assert!(!folder.join("o").exists());
+        assert!(!folder.join("o").exists() && !folder.join("o.work").exists(), "{words}");
     }
     let small = "--size 64 --keypoints 20";
     let error = failed(folder, &format!("set.jsonl --out set.jsonl --work w {small}"));
@@ -349,6 +397,7 @@ fn bad_input_ends_in_words() {
         ("\"version\": \"", "\"version\": \"9.", "plan again"),
         ("\"settings\"", "\"setting\"", "unknown field"),
         ("\"size_px\": 64", "\"size_px\": 1", "--size"),
+        ("\"photos\": 8", "\"photos\": 7", "expected a plan with the 3 classes of"),
     ] {
         assert!(text.contains(from), "{text}");
         fs::write(&plan, text.replace(from, to)).unwrap();

@@ -92,6 +92,18 @@ impl Features {
     /// [`FeatureError`]: a side above [`MAX_SIDE_PX`], a contrast that is not above 0, a failure of
     /// the library.
     pub fn of(picture: &RgbImage, options: &FeatureOptions) -> Result<Features, FeatureError> {
+        Self::of_part(picture, options, |_| true)
+    }
+
+    /// As [`of`](Self::of), but only of the part whose places `keep` takes: the strongest of these.
+    ///
+    /// # Errors
+    /// Those of [`of`](Self::of).
+    pub fn of_part(
+        picture: &RgbImage,
+        options: &FeatureOptions,
+        keep: impl Fn([f32; 2]) -> bool,
+    ) -> Result<Features, FeatureError> {
         let (width, height) = picture.dimensions();
         if width.max(height) > MAX_SIDE_PX {
             return Err(FeatureError::TooLarge { width, height });
@@ -106,8 +118,9 @@ impl Features {
         let grey = GrayImage::new(width as usize, height as usize, grey(picture))
             .map_err(|e| failed(e.to_string()))?;
         // A library of others: if it panics, a photo has no features, and the job goes on.
-        let found = catch_unwind(AssertUnwindSafe(|| sift.detect_and_compute(&grey)))
+        let mut found = catch_unwind(AssertUnwindSafe(|| sift.detect_and_compute(&grey)))
             .map_err(|panic| failed(ocelli_text::panic_text(panic.as_ref())))?;
+        found.retain(|f| keep(Keypoint::of(&f.keypoint).at));
         Ok(Self::strongest(found, options.most))
     }
 
@@ -165,14 +178,6 @@ impl Features {
     #[must_use]
     pub fn descriptors(&self) -> &[[u8; DIM]] {
         &self.descriptors
-    }
-
-    /// Only those features whose place `keep` takes.
-    #[must_use]
-    pub fn within(self, keep: impl Fn([f32; 2]) -> bool) -> Features {
-        let both = self.keypoints.into_iter().zip(self.descriptors);
-        let (keypoints, descriptors) = both.filter(|(k, _)| keep(k.at)).unzip();
-        Features { keypoints, descriptors }
     }
 }
 

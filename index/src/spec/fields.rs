@@ -411,8 +411,8 @@ impl FromStr for Pooling {
     fn from_str(s: &str) -> Result<Self> {
         let bad = || {
             Error::invalid(format!(
-                "unknown pooling {s:?}, expected rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, mac, \
-                 spoc, gem:P, cls or superglobal"
+                "unknown pooling {s:?}, expected rmac:LEVELS, rmac:LEVELS:image-pixels, rpn:N, \
+                 mac, spoc, gem:P, cls or superglobal"
             ))
         };
         let mut fields = s.split(':');

@@ -9,12 +9,13 @@ use ocelli_index::Hash;
 use ocelli_network::tch::{self, Tensor};
 use ocelli_network::{Trainable, set_torch_threads};
 use ocelli_pictures::photos::{Input, Photos as Found, Source, read_file};
+use ocelli_text::{MAX_CHARS, printable};
 use serde::Serialize;
 
 use super::Unfit;
 use crate::augment::Change;
 use crate::error::{Error, Result, Torch};
-use crate::list::{Entry, List};
+use crate::list::{Entry, List, is_training_list};
 use crate::loss::doubles;
 use crate::photos::Photos;
 
@@ -91,7 +92,8 @@ type Place = (usize, usize, Option<f32>);
 /// run of the network for each photo, and a product of descriptors for each pair.
 ///
 /// # Errors
-/// `Invalid` for an evaluation set that cannot be read; `Torch`.
+/// `Index` and `Invalid` for an evaluation set that cannot be read, or without a photo that can;
+/// `Torch`.
 pub fn overlap(list: &List, against: &[PathBuf], alike: Option<Alike<'_>>) -> Result<Overlap> {
     let mut report = Overlap::default();
     let others = evaluation(against, &mut report.unreadable)?;
@@ -100,6 +102,7 @@ pub fn overlap(list: &List, against: &[PathBuf], alike: Option<Alike<'_>>) -> Re
     let mut others: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
     let mut places = equal_bytes(&ours, &mut others, &mut report.unreadable);
     report.against = others.len();
+    report.require_photos()?;
     if let Some(Alike { networks, size_px, cosine }) = alike {
         report.least_cosine = Some(cosine);
         // Photos of the list that cannot be read are told elsewhere.
@@ -113,12 +116,25 @@ pub fn overlap(list: &List, against: &[PathBuf], alike: Option<Alike<'_>>) -> Re
         let equal: BTreeSet<(usize, usize)> = places.iter().map(|&(a, b, _)| (a, b)).collect();
         places.extend(near.into_iter().filter(|&(a, b, _)| !equal.contains(&(a, b))));
         report.left_out = left_out;
+        report.require_photos()?;
     }
     report.tell(list, (&ours, &others), places);
     Ok(report)
 }
 
 impl Overlap {
+    /// Refuses an evaluation set of which no photo can be read: nothing can be in common with it.
+    fn require_photos(&self) -> Result<()> {
+        if self.against > 0 {
+            return Ok(());
+        }
+        let count = self.unreadable.len();
+        let first = self.unreadable.first().map_or(String::new(), |unfit| format!(": {unfit}"));
+        Err(Error::invalid(format!(
+            "--against: expected photos that can be read, found none; {count} cannot{first}"
+        )))
+    }
+
     /// Tells pairs of places in `ours` and `others` for each photo of the list.
     fn tell(&mut self, list: &List, (ours, others): (&[&Path], &[&Path]), places: Vec<Place>) {
         let mut of_path: BTreeMap<&Path, Vec<(&Path, Option<f32>)>> = BTreeMap::new();
@@ -153,8 +169,8 @@ fn evaluation(against: &[PathBuf], unreadable: &mut Vec<Unfit>) -> Result<Vec<Pa
     let mut files = Vec::new();
     for path in against {
         let is_folder = path.is_dir();
-        if !is_folder && let Ok(list) = List::read(path) {
-            files.extend(list.entries.into_iter().map(|entry| entry.path));
+        if !is_folder && is_training_list(path) {
+            files.extend(List::read(path)?.entries.into_iter().map(|entry| entry.path));
             continue;
         }
         let input = match is_folder {
@@ -333,15 +349,19 @@ impl fmt::Display for Overlap {
         if let Some(cosine) = self.least_cosine {
             write!(f, ", by bytes or a cosine of at least {cosine}")?;
         }
-        self.classes.iter().try_for_each(|(class, n)| write!(f, "\n  class {class}: {n}"))?;
+        let short = |text| printable(text, MAX_CHARS);
+        for (class, count) in &self.classes {
+            write!(f, "\n  class {}: {count}", short(class))?;
+        }
         for Pair { path, class, other, cosine, .. } in &self.pairs {
             let by = cosine.map_or("bytes".to_owned(), |cosine| format!("cosine {cosine:.3}"));
+            let (path, class, other) = (short(path), short(class), short(other));
             write!(f, "\n  {path} ({class}), {other}: {by}")?;
         }
         if self.left_out > 0 {
             write!(f, "\n  {} pairs more of photos with more than {MOST_OTHERS}", self.left_out)?;
         }
         write!(f, "\nphotos of the evaluation set that cannot be read: {}", self.unreadable.len())?;
-        self.unreadable.iter().try_for_each(|u| write!(f, "\n  {}: {}", u.path, u.reason))
+        self.unreadable.iter().try_for_each(|unfit| write!(f, "\n  {unfit}"))
     }
 }

@@ -1,11 +1,12 @@
 //! The command line of a cleaning.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use ocelli_index::task_number;
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{LogConfig, LogFormat, print};
@@ -15,6 +16,7 @@ use crate::clean::plan::Plan;
 use crate::clean::report::ReportOptions;
 use crate::clean::settings::{Components, KeepSettings, MatchSettings};
 use crate::clean::source::Source;
+use crate::format::Format;
 
 const EXAMPLES: &str = "\
 A list in one process; the same command after a kill goes on:
@@ -47,10 +49,11 @@ enum Step {
 
 #[derive(Args)]
 struct WholeArgs {
-    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}.
+    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}, or a Parquet file
+    /// with these columns.
     #[arg(required = true)]
     list: Option<PathBuf>,
-    /// The file of the cleaned list.
+    /// The file of the cleaned list: JSON lines.
     #[arg(long, value_name = "FILE", required = true)]
     out: Option<PathBuf>,
     /// The folder of the results of classes. A cleaning that finds some does not make them again
@@ -67,7 +70,8 @@ struct WholeArgs {
 
 #[derive(Args)]
 struct PlanArgs {
-    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}.
+    /// JSON lines: {"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}, or a Parquet file
+    /// with these columns.
     list: PathBuf,
     /// The folder of the plan and of the results of classes.
     #[arg(long, value_name = "DIR")]
@@ -98,7 +102,7 @@ struct CommitArgs {
     /// The folder of the plan.
     #[arg(long, value_name = "DIR")]
     work: PathBuf,
-    /// The file of the cleaned list.
+    /// The file of the cleaned list: JSON lines.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -109,21 +113,13 @@ struct CommitArgs {
 
 #[derive(Args)]
 struct MachineArgs {
-    /// Threads, 0: one per core. The result does not depend on them.
+    /// Threads, 0: one per core. The result does not depend on them; memory grows with them, and
+    /// with the square of --size.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    threads: u16,
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-/// How a result is printed on standard output.
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// JSON.
-    Json,
 }
 
 #[derive(Args)]
@@ -147,7 +143,7 @@ struct MatchArgs {
     #[arg(long, value_name = "PX", default_value_t = 6.0)]
     tolerance: f64,
     /// Pairs of a class that are compared, at most. Of a larger class each photo is compared with
-    /// the same number of others.
+    /// the same number of others, but with at least 20.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     max_pairs: usize,
 }
@@ -157,7 +153,8 @@ struct KeepArgs {
     /// The components of a class that stay.
     #[arg(long, value_enum, default_value_t)]
     components: Components,
-    /// Photos of a component that stays, at least. A class without one is left out.
+    /// Different photos of a component that stays, at least: copies by their bytes count once. A
+    /// class without such a component is left out.
     #[arg(long, value_name = "N", default_value_t = 3)]
     min_photos: usize,
     /// Write no new boxes.
@@ -211,7 +208,8 @@ impl WholeArgs {
         let options = self.keep.options(out, threads);
         check_files(&source, &options)?;
         let plan = Plan::of(&source, &self.matching.splits, &self.matching.values(), 1, threads)?;
-        plan.write(&work)?;
+        // No plan is written: the folder may have one for tasks of other processes.
+        fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
         plan.run_task(&source, &work, 0, threads)?;
         finish(&plan, &source, &work, &options, self.machine.format)
     }
@@ -274,7 +272,7 @@ impl MachineArgs {
     fn threads(&self) -> usize {
         match self.threads {
             0 => available_parallelism().map_or(1, usize::from),
-            threads => threads,
+            threads => usize::from(threads),
         }
     }
 }

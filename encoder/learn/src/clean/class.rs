@@ -1,5 +1,7 @@
 //! Photos of a class to its record.
 
+use std::collections::HashMap;
+
 use image::RgbImage;
 use ocelli_index::Hash;
 use ocelli_matching::{Features, ratio, verify};
@@ -16,12 +18,14 @@ use crate::clean::settings::MatchSettings;
 use crate::clean::turn::{Edges, Turn, turned};
 use crate::list::Entry;
 
-/// The decoded photo of an entry.
+/// The decoded photo of an entry, and the hash of its bytes.
 ///
 /// # Errors
 /// The reason why there is none.
-pub fn decoded(entry: &Entry) -> Result<Decoded, String> {
-    decode(&read_file(&entry.path)?.bytes, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())
+pub fn decoded(entry: &Entry) -> Result<(Decoded, Hash), String> {
+    let bytes = read_file(&entry.path)?.bytes;
+    let photo = decode(&bytes, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())?;
+    Ok((photo, Hash::of(&bytes)))
 }
 
 /// The upright picture of a photo, its longest side `longest_px` at most.
@@ -36,9 +40,9 @@ pub fn picture(photo: &Decoded, longest_px: u32) -> Result<RgbImage, String> {
     made.into_iter().next().ok_or_else(|| "no view".to_owned())
 }
 
-/// Matches the photos of a class with each other. `key` is that of the record, and decides which
-/// pairs of a large class are compared. Takes a decoded photo for each thread, and 144 bytes for
-/// each feature of each photo.
+/// Matches the photos of a class with each other, those that have features, copies once. `key` is
+/// that of the record, and decides which pairs of a large class are compared. Takes a decoded photo
+/// and its pyramid for each thread, and 144 bytes for each feature of each photo.
 #[must_use]
 pub fn matched(photos: &[&Entry], key: Hash, settings: &MatchSettings, threads: usize) -> Record {
     let seen = parallel::map(photos.len(), threads, |at| {
@@ -48,10 +52,18 @@ pub fn matched(photos: &[&Entry], key: Hash, settings: &MatchSettings, threads: 
         let found = seen.get(at as usize).and_then(|seen| seen.as_ref().ok());
         found.map(|(_, features)| features).filter(|features| !features.is_empty())
     };
-    let pairs = chosen(photos.len(), settings.max_pairs, ChaCha8Rng::from_seed(key.bytes()));
+    let hash = |at: u32| seen.get(at as usize)?.as_ref().ok().map(|(seen, _)| seen.hash);
+    let numbers = 0..u32::try_from(photos.len()).unwrap_or(u32::MAX);
+    let originals = originals(numbers.clone().map(hash), photos);
+    let originals = numbers.zip(originals).filter(|(at, original)| at == original);
+    let originals = originals.map(|(at, _)| at).filter(|&at| features(at).is_some());
+    let matched: Vec<u32> = originals.collect();
+    let pairs = chosen(matched.len(), settings.max_pairs, ChaCha8Rng::from_seed(key.bytes()));
+    // Two parts of one photo are no two photos that agree.
     let pairs: Vec<(u32, u32)> = pairs
         .into_iter()
-        .filter(|&(a, b)| features(a).is_some() && features(b).is_some())
+        .filter_map(|(a, b)| Some((*matched.get(a as usize)?, *matched.get(b as usize)?)))
+        .filter(|&(a, b)| hash(a) != hash(b))
         .collect();
     let verified = parallel::map(pairs.len(), threads, |at| {
         let &(a, b) = pairs.get(at)?;
@@ -66,23 +78,39 @@ pub fn matched(photos: &[&Entry], key: Hash, settings: &MatchSettings, threads: 
     Record { key, photos, compared, pairs: verified.into_iter().flatten().collect() }
 }
 
+/// Of each photo the number of its original: the first one of the class with the same bytes and the
+/// same box, itself where there is none before it. Photos without a hash have no copies.
+pub fn originals(hashes: impl Iterator<Item = Option<Hash>>, photos: &[&Entry]) -> Vec<u32> {
+    let mut first = HashMap::new();
+    let number = |((at, hash), entry): ((u32, Option<Hash>), &&Entry)| {
+        let Some(hash) = hash else { return at };
+        let edges = entry.bbox.map(|b| [b.x0, b.y0, b.x1, b.y1].map(f64::to_bits));
+        *first.entry((hash.bytes(), edges)).or_insert(at)
+    };
+    (0..).zip(hashes).zip(photos).map(number).collect()
+}
+
 /// The facts and features of a photo; of the part within its box, if it has one.
 fn seen(entry: &Entry, settings: &MatchSettings) -> Result<(Seen, Features), String> {
-    let photo = decoded(entry)?;
+    let (photo, hash) = decoded(entry)?;
     let picture = picture(&photo, settings.size_px)?;
-    let mut features = Features::of(&picture, &settings.features()).map_err(|e| e.to_string())?;
     let (width, height) = photo.pixels.dimensions();
     let seen = Seen {
         stored: [width, height],
         orientation: photo.orientation.to_exif(),
         picture: [picture.width(), picture.height()],
-        keypoints: features.len(),
+        keypoints: 0,
+        hash,
     };
-    if let Some(bbox) = entry.bbox {
+    let part = entry.bbox.map(|bbox| {
         let part = in_picture([bbox.x0, bbox.y0, bbox.x1, bbox.y1], &seen);
-        let [x0, y0, x1, y1] = part.map(|edge| edge as f32);
-        features = features.within(|[x, y]| x >= x0 && x < x1 && y >= y0 && y < y1);
-    }
+        part.map(|edge| edge as f32)
+    });
+    let is_in = |[x, y]: [f32; 2]| {
+        part.is_none_or(|[x0, y0, x1, y1]| x >= x0 && x < x1 && y >= y0 && y < y1)
+    };
+    let features = Features::of_part(&picture, &settings.features(), is_in);
+    let features = features.map_err(|e| e.to_string())?;
     Ok((Seen { keypoints: features.len(), ..seen }, features))
 }
 
@@ -147,8 +175,10 @@ mod tests {
     #[test]
     fn boxes_of_turned_photos_find_back() {
         for orientation in 1..=8 {
+            let hash = Hash::of(b"a photo");
             let upright = if orientation < 5 { [200, 100] } else { [100, 200] };
-            let seen = Seen { stored: [400, 200], orientation, picture: upright, keypoints: 0 };
+            let seen =
+                Seen { stored: [400, 200], orientation, picture: upright, keypoints: 0, hash };
             let stored = [40.0, 20.0, 300.0, 120.0];
             let there = in_picture(stored, &seen);
             let area = (there[2] - there[0]) * (there[3] - there[1]);

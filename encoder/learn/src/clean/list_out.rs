@@ -47,14 +47,13 @@ impl<'a> Lines<'a> {
     /// The lines of a list at `out`, whose relative paths begin at its folder.
     ///
     /// # Errors
-    /// `Index` for a folder that is not there; `Invalid` where `out` is the list that is cleaned.
+    /// `Index` for a folder that is not there.
     pub fn new(source: &'a Source, out: &Path) -> Result<Lines<'a>> {
         let absolute = std::path::absolute(out).map_err(|e| IndexError::io(out, "find", e))?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
         let real =
             |path: &Path| fs::canonicalize(path).map_err(|e| IndexError::io(path, "find", e));
         let (from, to) = (real(folder)?, real(source.folder())?);
-        require_other("--out", out, &source.path, "the list that is cleaned")?;
         Ok(Lines { source, way: way(&from, &to) })
     }
 
@@ -73,19 +72,6 @@ impl<'a> Lines<'a> {
         };
         Ok(serde_json::to_string(&line).map_err(|e| bad(e.to_string()))? + "\n")
     }
-}
-
-/// Refuses to write over a file that is needed, under whichever name.
-///
-/// # Errors
-/// `Invalid`, with the flag.
-pub fn require_other(flag: &str, path: &Path, needed: &Path, what: &str) -> Result<()> {
-    let same = fs::canonicalize(path).ok().zip(fs::canonicalize(needed).ok());
-    if path == needed || same.is_some_and(|(path, needed)| path == needed) {
-        let path = path.display();
-        return Err(Error::invalid(format!("{flag} {path}: expected another file than {what}")));
-    }
-    Ok(())
 }
 
 /// The relative path from one folder to another; both have no links and no dots.

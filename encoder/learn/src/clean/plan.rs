@@ -67,6 +67,15 @@ pub struct TaskReport {
     pub found: usize,
 }
 
+/// Warns of splits that no photo is in.
+fn warn_of_none(source: &Source, splits: &[String]) {
+    for split in splits {
+        if source.classes(std::slice::from_ref(split)).is_empty() {
+            tracing::warn!(split, "--splits has a split that no photo is in");
+        }
+    }
+}
+
 impl Plan {
     /// The plan of cleaning `splits` of a list in up to `tasks` tasks, at least one class each.
     /// Reads the bytes of all photos of these splits, on `threads` threads.
@@ -89,6 +98,7 @@ impl Plan {
                 "{path}: expected photos of the splits {splits}, found none"
             )));
         }
+        warn_of_none(source, splits);
         let planned = parallel::map(classes.len(), threads, |at| {
             let Class { name, entries, .. } = classes.get(at)?;
             let key = key(source, name, entries, settings);
@@ -137,21 +147,35 @@ impl Plan {
         }
         plan.settings.check()?;
         let source = Source::read(&plan.list)?;
-        plan.check_list(&source)?;
+        plan.check_list(&source, work)?;
         Ok((plan, source))
     }
 
-    /// Refuses a list that is not the one of the plan.
-    fn check_list(&self, source: &Source) -> Result<()> {
-        let same = source.classes(&self.splits).len() == self.classes.len();
-        if source.list.hash == self.list_hash && same {
+    /// Refuses a list that is not the one of the plan, and a plan in `work` that has other classes.
+    fn check_list(&self, source: &Source, work: &Path) -> Result<()> {
+        if source.list.hash != self.list_hash {
+            return Err(Error::invalid(format!(
+                "{}: expected the list with the hash {}, found {}; plan again",
+                source.path.display(),
+                self.list_hash.short(),
+                source.list.hash.short()
+            )));
+        }
+        let listed = source.classes(&self.splits);
+        let is_same = |(planned, class): (&PlannedClass, &Class<'_>)| {
+            planned.class == class.name && planned.photos == class.entries.len()
+        };
+        let same = self.classes.iter().zip(&listed).all(is_same);
+        if same && self.classes.len() == listed.len() {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{}: expected the list with the hash {}, found {}; plan again",
+            "{}: expected a plan with the {} classes of {} and all of their photos, found {} \
+             classes; plan again",
+            work.join(PLAN_FILE).display(),
+            listed.len(),
             source.path.display(),
-            self.list_hash.short(),
-            source.list.hash.short()
+            self.classes.len()
         )))
     }
 
@@ -178,7 +202,7 @@ impl Plan {
         let all = self.with_photos(source).into_iter();
         for (planned, class) in all.skip(task as usize).step_by(self.tasks.max(1) as usize) {
             report.classes += 1;
-            if Record::read(work, &planned.key).is_some() {
+            if Record::read(work, &planned.key, planned.photos).is_some() {
                 report.found += 1;
                 continue;
             }

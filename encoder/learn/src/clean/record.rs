@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::list::Entry;
 
 /// Version of the records. A later one does not know the earlier ones, and makes them again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Facts of a photo that was matched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Seen {
     pub picture: [u32; 2],
     /// The number of its features.
     pub keypoints: usize,
+    /// Hash of its bytes: copies have the same.
+    pub hash: Hash,
 }
 
 /// A photo of a class.
@@ -44,6 +46,17 @@ pub enum Photo {
     Seen(Seen),
     /// A photo that cannot be read, with the reason.
     Unreadable(String),
+}
+
+impl Photo {
+    /// Hash of its bytes, if it was matched.
+    #[must_use]
+    pub fn hash(&self) -> Option<Hash> {
+        match self {
+            Photo::Seen(seen) => Some(seen.hash),
+            Photo::Unreadable(_) => None,
+        }
+    }
 }
 
 /// A verified pair of photos.
@@ -121,9 +134,10 @@ pub fn key(source: &Source, class: &str, photos: &[&Entry], settings: &MatchSett
 }
 
 impl Record {
-    /// The record of a key in a work folder; None if there is none, or none that is sound.
+    /// The record of a key in a work folder, of so many photos; None if there is none, or none that
+    /// is sound.
     #[must_use]
-    pub fn read(work: &Path, key: &Hash) -> Option<Record> {
+    pub fn read(work: &Path, key: &Hash, photos: usize) -> Option<Record> {
         let text = fs::read_to_string(work.join(file_name(key))).ok()?;
         let (hash, json) = text.split_once('\n')?;
         let json = json.strip_suffix('\n')?;
@@ -131,7 +145,7 @@ impl Record {
             return None;
         }
         let record: Record = serde_json::from_str(json).ok()?;
-        (record.key == *key && record.is_sound()).then_some(record)
+        (record.key == *key && record.is_sound(photos)).then_some(record)
     }
 
     /// Writes the record, and reads it back: numbers that are parsed are the same in every run.
@@ -145,18 +159,21 @@ impl Record {
             .map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
         let text = format!("{}\n{json}\n", Hash::of(json.as_bytes()));
         write_atomically(&path, text.as_bytes())?;
-        Record::read(work, &self.key).ok_or_else(|| {
+        Record::read(work, &self.key, self.photos.len()).ok_or_else(|| {
             let what = "expected the record that was just written, found another file";
             Error::invalid(format!("{}: {what}", path.display()))
         })
     }
 
-    /// Says whether pairs name photos that were seen, and numbers are finite.
-    fn is_sound(&self) -> bool {
-        self.pairs.iter().all(|pair| {
-            let seen = |at: u32| matches!(self.photos.get(at as usize), Some(Photo::Seen(_)));
-            let numbers = pair.map.iter().flatten().chain(pair.boxes.iter().flatten());
-            pair.photos.iter().all(|&at| seen(at)) && numbers.into_iter().all(|v| v.is_finite())
-        })
+    /// Says whether there are so many photos, pairs name some that were seen, and numbers are
+    /// finite.
+    fn is_sound(&self, photos: usize) -> bool {
+        let all_there = self.photos.len() == photos;
+        all_there
+            && self.pairs.iter().all(|pair| {
+                let seen = |at: u32| matches!(self.photos.get(at as usize), Some(Photo::Seen(_)));
+                let numbers = pair.map.iter().flatten().chain(pair.boxes.iter().flatten());
+                pair.photos.iter().all(|&at| seen(at)) && numbers.into_iter().all(|v| v.is_finite())
+            })
     }
 }

@@ -129,7 +129,7 @@ impl Page {
             let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
             let jpeg = match photo {
                 Photo::Unreadable(reason) => Err(reason.clone()),
-                Photo::Seen(seen) => decoded(entry).and_then(|photo| {
+                Photo::Seen(seen) => decoded(entry).and_then(|(photo, _)| {
                     let upright = picture(&photo, PICTURE_PX)?;
                     let small = [upright.width(), upright.height()];
                     let seen = Seen { picture: small, ..seen.clone() };

@@ -20,7 +20,8 @@ pub struct MatchSettings {
     pub min_inliers: usize,
     /// Distance in pixels of the pictures that an inlier may have.
     pub tolerance_px: f64,
-    /// Pairs of a class that are compared, at most.
+    /// Pairs of a class that are compared, at most; but each photo is compared with at least 20
+    /// others, or all.
     pub max_pairs: usize,
 }
 
@@ -108,7 +109,7 @@ pub enum Components {
 pub struct KeepSettings {
     /// The components that stay.
     pub components: Components,
-    /// Photos of a component that stays, at least.
+    /// Photos of a component that stays, at least; copies by their bytes count once.
     pub min_photos: usize,
     /// Says whether boxes are written.
     pub boxes: bool,

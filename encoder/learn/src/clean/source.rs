@@ -44,10 +44,14 @@ impl Source {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// The path of an entry as the list has it: from the list's folder, or from the root.
+    /// The path of an entry as the list has it: from the list's folder, or from the root. A file
+    /// that it has both ways is one from the root.
     #[must_use]
     pub fn name<'a>(&self, entry: &'a Entry) -> &'a Path {
-        entry.path.strip_prefix(self.folder()).unwrap_or(&entry.path)
+        match self.list.absolute.contains(&entry.path) {
+            true => &entry.path,
+            false => entry.path.strip_prefix(self.folder()).unwrap_or(&entry.path),
+        }
     }
 
     /// The classes that have photos in one of the splits, by name, with those photos.

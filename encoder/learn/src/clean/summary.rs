@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ocelli_text::{counted, thousands};
+use ocelli_text::{MAX_CHARS, counted, printable, thousands};
 use serde::Serialize;
 
 use crate::clean::record::Record;
@@ -82,9 +82,14 @@ impl fmt::Display for Summary {
         let left_out = self.classes_left_out as u64;
         writeln!(f, "classes without a component that is large enough: {}", thousands(left_out))?;
         for (split, count) in &self.copied {
+            let split = printable(split, MAX_CHARS);
             writeln!(f, "copied, split {split}: {}", thousands(*count))?;
         }
         write!(f, "cannot be read: {}", self.unreadable.len())?;
-        self.unreadable.iter().try_for_each(|u| write!(f, "\n  {}: {}", u.path, u.reason))
+        self.unreadable.iter().try_for_each(|unread| {
+            let (path, reason) = (&unread.path, &unread.reason);
+            let (path, reason) = (printable(path, MAX_CHARS), printable(reason, MAX_CHARS));
+            write!(f, "\n  {path}: {reason}")
+        })
     }
 }

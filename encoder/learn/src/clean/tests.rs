@@ -14,7 +14,13 @@ const IDENTITY: [[f64; 3]; 2] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]];
 /// Seven photos of 400 by 300 stored pixels, matched at half of that: 0, 1 and 2 show one thing, 3
 /// and 4 another, 5 is alone, 6 cannot be read.
 fn record() -> Record {
-    let seen = Seen { stored: [400, 300], orientation: 1, picture: [200, 150], keypoints: 90 };
+    let seen = |at: u8| Seen {
+        stored: [400, 300],
+        orientation: 1,
+        picture: [200, 150],
+        keypoints: 90,
+        hash: Hash::of(&[at]),
+    };
     let pair = |a, b, inliers| Pair {
         photos: [a, b],
         matches: 2 * inliers,
@@ -22,7 +28,7 @@ fn record() -> Record {
         map: IDENTITY,
         boxes: [[20.0, 30.0, 120.0, 90.0]; 2],
     };
-    let mut photos = vec![Photo::Seen(seen); 6];
+    let mut photos: Vec<Photo> = (0..6).map(|at| Photo::Seen(seen(at))).collect();
     photos.push(Photo::Unreadable("gone".to_owned()));
     let pairs = vec![pair(0, 1, 30), pair(1, 2, 20), pair(3, 4, 60)];
     Record { key: Hash::of(b"a class"), photos, compared: 15, pairs }
@@ -76,6 +82,45 @@ fn the_largest_component_stays() {
     assert_eq!((summary.photos, summary.kept, summary.classes_left_out), (7, 0, 1));
     assert_eq!((summary.other_components, summary.alone, summary.unreadable.len()), (5, 1, 1));
     assert!(summary.to_string().starts_with("7 photos of 1 class\n"), "{summary}");
+    // Names of many lines do not make lines of their own.
+    let before = summary.to_string().lines().count();
+    summary.unreadable[0].path += "\nkept: 9";
+    summary.unreadable[0].reason += "\nkept: 9";
+    summary.copied.insert("two\nlines".to_owned(), 1);
+    assert_eq!(summary.to_string().lines().count(), before + 1, "{summary}");
+}
+
+/// Three and more copies of one photo agree with nothing: two others are more.
+#[test]
+fn copies_count_once_and_go_with_their_original() {
+    let (mut record, mut entries) = (record(), vec![entry(None); 7]);
+    // 5 is alone, and 0, 1 and 2 are copies of it: only 3 and 4 agree.
+    let original = record.photos[5].clone();
+    record.photos[..3].fill(original);
+    record.pairs.drain(..2);
+    let two = KeepSettings { min_photos: 2, ..tight() };
+    let verdict = judged(&record, &entries, two);
+    assert_eq!((verdict.kept(), &verdict.kept_components[..]), (2, &[2][..]));
+    assert_eq!(verdict.fates[0], Fate::Alone);
+    assert_eq!(judged(&record, &entries, tight()).kept(), 0);
+    // A photo that agrees with an original takes its copies along, with its box.
+    let mut pair = record.pairs[0].clone();
+    pair.photos = [0, 3];
+    record.pairs.insert(0, pair);
+    let verdict = judged(&record, &entries, tight());
+    assert_eq!((verdict.kept(), &verdict.kept_components[..]), (6, &[6][..]));
+    assert_eq!(verdict.fates[5], verdict.fates[0]);
+    assert!(matches!(verdict.fates[5], Fate::Kept { bbox: Some(_) }), "{verdict:?}");
+    let four = KeepSettings { min_photos: 4, ..tight() };
+    assert_eq!(judged(&record, &entries, four).fates[5], Fate::OtherComponent { photos: 3 });
+    // Another part of the photo is another thing, and no other photo.
+    entries[5] = entry(Some([0.0, 0.0, 100.0, 100.0]));
+    assert_eq!(judged(&record, &entries, tight()).fates[5], Fate::Alone);
+    let mut pair = record.pairs[0].clone();
+    pair.photos = [3, 5];
+    record.pairs.push(pair);
+    let verdict = judged(&record, &entries, four);
+    assert_eq!(verdict.fates[5], Fate::OtherComponent { photos: 3 }, "of six");
 }
 
 /// A box of the list bounds the new one, and stands where that is too small.
@@ -103,7 +148,7 @@ fn a_record_is_read_as_it_was_written_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path();
     let record = record();
-    assert_eq!(Record::read(work, &record.key), None);
+    assert_eq!(Record::read(work, &record.key, 7), None);
     assert_eq!(record.write(work).unwrap(), record);
     let path = work.join(file_name(&record.key));
     let bytes = std::fs::read(&path).unwrap();
@@ -111,19 +156,22 @@ fn a_record_is_read_as_it_was_written_or_not_at_all() {
         let mut changed = bytes.clone();
         changed[at] ^= 4;
         std::fs::write(&path, &changed).unwrap();
-        assert_eq!(Record::read(work, &record.key), None, "byte {at}");
+        assert_eq!(Record::read(work, &record.key, 7), None, "byte {at}");
         std::fs::write(&path, &bytes[..at]).unwrap();
-        assert_eq!(Record::read(work, &record.key), None, "cut at {at}");
+        assert_eq!(Record::read(work, &record.key, 7), None, "cut at {at}");
     }
     std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(Record::read(work, &Hash::of(b"another")), None);
+    assert_eq!(Record::read(work, &Hash::of(b"another"), 7), None);
+    for photos in [6, 8] {
+        assert_eq!(Record::read(work, &record.key, photos), None, "as if it had {photos}");
+    }
     // A record of the right hash whose pairs name photos that are not there, or not seen.
     for photos in [[0, 7], [0, 6]] {
         let mut wrong = record.clone();
         wrong.pairs[0].photos = photos;
         let json = serde_json::to_string(&wrong).unwrap();
         std::fs::write(&path, format!("{}\n{json}\n", Hash::of(json.as_bytes()))).unwrap();
-        assert_eq!(Record::read(work, &record.key), None);
+        assert_eq!(Record::read(work, &record.key, 7), None);
         assert!(wrong.write(work).is_err());
     }
 }

@@ -1,8 +1,11 @@
 //! Which photos of a class stay, with which boxes.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use ocelli_pictures::PixelBox;
 
-use crate::clean::class::{in_picture, in_stored};
+use crate::clean::class::{in_picture, in_stored, originals};
 use crate::clean::diffusion::{Edge, diffuse};
 use crate::clean::graph::components;
 use crate::clean::record::{Photo, Record, Seen};
@@ -25,7 +28,7 @@ pub enum Fate {
     Alone,
     /// The photo is in a component that does not stay.
     OtherComponent {
-        /// Photos of that component.
+        /// Different photos of that component: copies by their bytes count once.
         photos: usize,
     },
     /// The photo cannot be read, with the reason.
@@ -37,7 +40,7 @@ pub enum Fate {
 pub struct Verdict {
     /// One fate for each photo, in the order of the record.
     pub fates: Vec<Fate>,
-    /// Photos of the components that stay; none: the class is left out.
+    /// Photos of the components that stay, with copies; none: the class is left out.
     pub kept_components: Vec<usize>,
 }
 
@@ -49,46 +52,25 @@ impl Verdict {
     }
 }
 
-/// Judges a class by its record. `photos` are those of the record. Linear in the verified pairs.
+/// Judges a class by its record. `photos` are those of the record. Copies go with their originals:
+/// equal bytes are one photo, however often they are in the list. Nearly linear in photos and
+/// verified pairs.
 #[must_use]
 pub fn judge(record: &Record, photos: &[&Entry], settings: &KeepSettings) -> Verdict {
     let edges: Vec<Edge> = record.pairs.iter().map(|pair| pair.edge()).collect();
-    let nodes = edges.iter().map(|edge| (edge.nodes[0], edge.nodes[1]));
-    let found = components(record.photos.len(), nodes);
-    let is_seen = |nodes: &[u32]| {
-        let photo = nodes.first().and_then(|&at| record.photos.get(at as usize));
-        matches!(photo, Some(Photo::Seen(_)))
-    };
-    let found: Vec<Vec<u32>> = found.into_iter().filter(|nodes| is_seen(nodes)).collect();
-    let most = match settings.components {
-        Components::Largest => 1,
-        Components::All => usize::MAX,
-    };
-    let mut sizes = vec![0; record.photos.len()];
-    let mut stays = vec![false; record.photos.len()];
-    let mut kept_components = Vec::new();
-    for nodes in &found {
-        let keep = kept_components.len() < most && nodes.len() >= settings.min_photos;
-        if keep {
-            kept_components.push(nodes.len());
-        }
-        for &at in nodes {
-            if let (Some(size), Some(stays)) =
-                (sizes.get_mut(at as usize), stays.get_mut(at as usize))
-            {
-                (*size, *stays) = (nodes.len(), keep);
-            }
-        }
-    }
+    let hashes = record.photos.iter().map(Photo::hash);
+    let originals = originals(hashes, photos);
+    let Judged { sizes, stays, kept_components } = judged(record, (&edges, &originals), settings);
     let boxes = if settings.boxes && !kept_components.is_empty() {
         diffuse(record.photos.len(), &edges)
     } else {
-        vec![None; record.photos.len()]
+        Vec::new()
     };
-    let all = record.photos.iter().zip(photos).zip(boxes).zip(sizes.iter().zip(&stays));
-    let fates = all.map(|(((photo, entry), carried), (&size, &stays))| match photo {
+    let all = record.photos.iter().zip(photos).zip(originals).zip(sizes.into_iter().zip(stays));
+    let fates = all.map(|(((photo, entry), original), (size, stays))| match photo {
         Photo::Unreadable(reason) => Fate::Unreadable(reason.clone()),
         Photo::Seen(seen) if stays => {
+            let carried = boxes.get(original as usize).copied().flatten();
             let made =
                 carried.and_then(|carried| written(carried, settings.box_margin, entry.bbox, seen));
             Fate::Kept { bbox: made.or(entry.bbox) }
@@ -97,6 +79,56 @@ pub fn judge(record: &Record, photos: &[&Entry], settings: &KeepSettings) -> Ver
         Photo::Seen(_) => Fate::Alone,
     });
     Verdict { fates: fates.collect(), kept_components }
+}
+
+/// The components that photos are in.
+struct Judged {
+    /// Of each photo the different ones of its component.
+    sizes: Vec<usize>,
+    /// Says of each photo whether its component stays.
+    stays: Vec<bool>,
+    /// Photos of the components that stay, with copies.
+    kept_components: Vec<usize>,
+}
+
+/// The components of a record, and which of them stay. They are as large as they have different
+/// bytes.
+fn judged(
+    record: &Record,
+    (edges, originals): (&[Edge], &[u32]),
+    settings: &KeepSettings,
+) -> Judged {
+    let count = record.photos.len();
+    let nodes = edges.iter().map(|edge| (edge.nodes[0], edge.nodes[1]));
+    let copies = originals.iter().zip(0..).map(|(&original, at)| (original, at));
+    let photo = |at: u32| record.photos.get(at as usize);
+    let mut found: Vec<(usize, Vec<u32>)> = components(count, nodes.chain(copies))
+        .into_iter()
+        .map(|nodes| {
+            let hashes = nodes.iter().filter_map(|&at| photo(at)?.hash());
+            (hashes.map(|hash| hash.bytes()).collect::<BTreeSet<_>>().len(), nodes)
+        })
+        .filter(|(size, _)| *size > 0)
+        .collect();
+    found.sort_by_key(|(size, nodes)| (Reverse(*size), nodes.first().copied()));
+    let most = match settings.components {
+        Components::Largest => 1,
+        Components::All => usize::MAX,
+    };
+    let (sizes, stays) = (vec![0; count], vec![false; count]);
+    let mut judged = Judged { sizes, stays, kept_components: Vec::new() };
+    for (size, nodes) in found {
+        let keep = judged.kept_components.len() < most && size >= settings.min_photos;
+        if keep {
+            judged.kept_components.push(nodes.len());
+        }
+        for at in nodes {
+            let at = at as usize;
+            judged.sizes.get_mut(at).into_iter().for_each(|to| *to = size);
+            judged.stays.get_mut(at).into_iter().for_each(|to| *to = keep);
+        }
+    }
+    judged
 }
 
 /// The box with its margin in whole stored pixels, cut to the photo and to the box that it had;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::Pooling;
+use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_service::role::print;
 
 use super::network::NetworkArgs;
@@ -12,6 +13,7 @@ use super::{Format, with_steady_memory};
 use crate::check::check;
 use crate::check::overlap::{Alike, DEFAULT_COSINE, overlap};
 use crate::list::List;
+use crate::recipe::within;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -53,6 +55,7 @@ impl CheckArgs {
         if !(-1.0..=1.0).contains(&self.overlap_cosine) {
             bail!("--overlap-cosine: expected -1 to 1, found {}", self.overlap_cosine);
         }
+        within(&[("--size", self.size.into(), MAX_SIDE_PX.into())])?;
         if self.weights.is_some() {
             with_steady_memory()?;
         }

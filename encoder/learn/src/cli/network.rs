@@ -11,23 +11,23 @@ use ocelli_weights::{SettingsOptions, Weights};
 #[derive(Args)]
 pub(super) struct NetworkArgs {
     /// The last layer, as for the encoder.
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, value_name = "LAYER", requires = "weights")]
     last_stage: Option<Layer>,
     /// The form of a network of bottlenecks, where the weights do not say it.
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORM", requires = "weights")]
     form: Option<Form>,
     /// The form of the pixels, where the weights do not say it.
-    #[arg(long, value_name = "CONVENTION")]
+    #[arg(long, value_name = "CONVENTION", requires = "weights")]
     input: Option<InputConvention>,
     /// Leave out the projections that the weights hold.
-    #[arg(long)]
+    #[arg(long, requires = "weights")]
     no_head: bool,
     /// Where the network computes: auto, cpu, cuda or cuda:N. Only the CPU makes equal bytes again.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", requires = "weights")]
     device: DeviceChoice,
     /// Precision of the maps: f32, or bf16, fast on GPUs and on CPUs with AVX-512. Weights and
     /// descriptors stay in f32.
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    #[arg(long, value_name = "PRECISION", default_value = "f32", requires = "weights")]
     precision: Precision,
 }
 

@@ -11,6 +11,7 @@ use ocelli_service::role::{LogConfig, LogFormat, print};
 
 use super::Format;
 use super::network::NetworkArgs;
+use crate::files::{self, LIST, Named};
 use crate::list::List;
 use crate::proposals::{ProposalRecipe, ProposalStep, ProposalSummary, train_proposals};
 use crate::train::Checkpoints;
@@ -75,6 +76,15 @@ impl ProposalsArgs {
     pub(super) fn run(self) -> Result<()> {
         let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
         observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
+        let checkpoint = Named::flag("--checkpoint", self.checkpoint.as_ref());
+        let written = [Some(Named { name: "--out", path: &self.out }), checkpoint];
+        files::check(
+            &[
+                Named { name: LIST, path: &self.list },
+                Named { name: "--weights", path: &self.weights },
+            ],
+            &written.into_iter().flatten().collect::<Vec<_>>(),
+        )?;
         let device = self.network.device()?;
         set_torch_threads(usize::from(self.threads));
         let recipe = self.recipe();

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
 
+use crate::files::{Named, check_folder_target};
 use crate::report::ReportFiles;
 
 #[derive(Args)]
@@ -21,6 +23,19 @@ pub(super) struct ReportArgs {
 }
 
 impl ReportArgs {
+    /// The files that are written, for [`files::check`](crate::files::check).
+    pub(super) fn written(&self) -> [Option<Named<'_>>; 2] {
+        [Named::flag("--log", self.log.as_ref()), Named::flag("--plot", self.plot.as_ref())]
+    }
+
+    /// Refuses a folder of event files that cannot be made.
+    pub(super) fn check_folder(&self) -> Result<()> {
+        match &self.tensorboard {
+            Some(folder) => Ok(check_folder_target("--tensorboard", folder)?),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn files(&self) -> ReportFiles {
         let ReportArgs { log, plot, tensorboard } = self;
         ReportFiles { log: log.clone(), plot: plot.clone(), tensorboard: tensorboard.clone() }

@@ -4,8 +4,10 @@ use std::fs::File;
 
 use ocelli_index::foreign::{self, ParquetColumn, ParquetKind};
 use ocelli_pictures::PixelBox;
+use parquet::basic::LogicalType;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
 
 use super::Line;
 
@@ -67,11 +69,11 @@ impl Columns {
         let leaves = file.metadata().file_metadata().schema_descr().columns();
         let paths: Vec<String> = leaves.iter().map(|leaf| leaf.path().string()).collect();
         let place = |fits: &dyn Fn(&str) -> bool, name: &str, what: &str, kinds: &[ParquetKind]| {
-            let Some((at, leaf)) = paths
-                .iter()
-                .zip(leaves)
-                .enumerate()
-                .find_map(|(at, (path, leaf))| fits(path).then_some((at, leaf)))
+            let Some((at, leaf)) =
+                paths.iter().zip(leaves).enumerate().find_map(|(at, (path, leaf))| {
+                    // A column of nulls that has no type is none.
+                    (fits(path) && !is_untyped(leaf)).then_some((at, leaf))
+                })
             else {
                 return Ok(None);
             };
@@ -123,6 +125,11 @@ impl Columns {
         let (path, class) = (open(self.path)?, open(self.class)?);
         Ok(Readers { path, class, split: self.split.map(open).transpose()?, bbox })
     }
+}
+
+/// Says whether a column has the type of nulls and nothing else, as pyarrow writes it.
+fn is_untyped(leaf: &ColumnDescriptor) -> bool {
+    matches!(leaf.logical_type_ref(), Some(LogicalType::Unknown))
 }
 
 /// An open column.

@@ -178,8 +178,8 @@ impl ProposalRecipe {
 ///
 /// # Errors
 /// `Invalid` for a recipe without a meaning, for a list without a box, for one without a photo that
-/// can be used, and for a checkpoint of another training; `NotFinite` for a loss that is no number; `Index` for files that cannot be
-/// written; `Torch`.
+/// can be used, and for a checkpoint of another training; `NotFinite` for a loss that is no number;
+/// `Index` for files that cannot be written; `Torch`.
 pub fn train_proposals(
     list: &List,
     network: &mut Trainable,

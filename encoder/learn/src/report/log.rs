@@ -9,6 +9,9 @@ use ocelli_index::Error as IndexError;
 use crate::error::{Error, Result};
 use crate::train::Step;
 
+/// The beginning of each line.
+const BEGIN: &str = "{\"iteration\":";
+
 /// A log that is written. Each iteration is in it once: where a training goes on from a checkpoint,
 /// lines of iterations that it makes again are cut off.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ fn each(path: &Path, mut take: impl FnMut(Step, u64) -> bool) -> Result<()> {
             Ok(_) => {}
         }
         // A kill in the middle of a line leaves it without an end.
-        if !line.ends_with('\n') && (line.is_empty() || line.starts_with("{\"iteration\":")) {
+        if !line.ends_with('\n') && (line.starts_with(BEGIN) || BEGIN.starts_with(&line)) {
             return Ok(());
         }
         end += line.len() as u64;
@@ -127,7 +130,14 @@ mod tests {
             assert!(error.contains(expected), "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), other);
         }
-        // Half a line is cut off, also where all of the others stay.
+        // A line without its end is cut off, wherever a kill broke it.
+        for cut in 0..line.len() {
+            std::fs::write(&path, format!("{line}\n{}", &line[..cut])).unwrap();
+            let log = Log::open(&path);
+            assert!(log.is_ok(), "cut at {cut}: {log:?}");
+            assert_eq!(read(&path).unwrap().len(), 1);
+        }
+        // Also where all of the others stay.
         std::fs::write(&path, format!("{line}\n{}", &line[..30])).unwrap();
         let mut log = Log::open(&path).unwrap();
         let [mut step] = read(&path).unwrap().try_into().unwrap();

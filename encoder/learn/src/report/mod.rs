@@ -32,6 +32,8 @@ pub struct Reports {
     events: Option<Events>,
     /// The first fault of each file.
     faults: Vec<Error>,
+    /// Whether this run had an iteration.
+    has_stepped: bool,
     /// The end of the last iteration.
     since: Instant,
 }
@@ -45,11 +47,13 @@ impl Reports {
     pub fn open(files: ReportFiles) -> Result<Reports> {
         let log = files.log.as_deref().map(Log::open).transpose()?;
         let events = files.tensorboard.as_deref().map(Events::begin).transpose()?;
-        Ok(Reports { files, log, events, faults: Vec::new(), since: Instant::now() })
+        let (faults, since) = (Vec::new(), Instant::now());
+        Ok(Reports { files, log, events, faults, has_stepped: false, since })
     }
 
     /// Writes an iteration.
     pub fn step(&mut self, step: &Step) {
+        self.has_stepped = true;
         let seconds = self.since.elapsed().as_secs_f64();
         self.since = Instant::now();
         let wrote = self.log.as_mut().map_or(Ok(()), |log| log.put(step));
@@ -76,12 +80,15 @@ impl Reports {
         self.faults.push(error);
     }
 
-    /// Draws the plot, also where this run had no iteration.
+    /// Draws the plot: of a run that had an iteration, or that `is_over` and had none left. One
+    /// that was refused draws nothing over the plot of another.
     ///
     /// # Errors
     /// The first fault of a file, those of iterations first.
-    pub fn finish(mut self) -> Result<()> {
-        if let (Some(log), Some(plot)) = (&self.files.log, &self.files.plot) {
+    pub fn finish(mut self, is_over: bool) -> Result<()> {
+        if (self.has_stepped || is_over)
+            && let (Some(log), Some(plot)) = (&self.files.log, &self.files.plot)
+        {
             let drawn = log::read(log).and_then(|steps| plot::write(plot, &steps));
             self.faults.extend(drawn.err());
         }
@@ -125,7 +132,7 @@ mod tests {
         drop(reports);
         let mut reports = Reports::open(files.clone()).unwrap();
         (4..=8).for_each(|iteration| reports.step(&step(iteration)));
-        reports.finish().unwrap();
+        reports.finish(false).unwrap();
         let steps = log::read(files.log.as_ref().unwrap()).unwrap();
         assert_eq!(steps, (1..=8).map(step).collect::<Vec<_>>());
         let drawn = std::fs::read_to_string(files.plot.as_ref().unwrap()).unwrap();
@@ -134,7 +141,9 @@ mod tests {
         assert_eq!(events.count(), 2);
         // Nothing was left to do.
         std::fs::remove_file(files.plot.as_ref().unwrap()).unwrap();
-        Reports::open(files.clone()).unwrap().finish().unwrap();
+        Reports::open(files.clone()).unwrap().finish(false).unwrap();
+        assert!(!files.plot.as_ref().unwrap().exists(), "a training that was refused");
+        Reports::open(files.clone()).unwrap().finish(true).unwrap();
         assert!(files.plot.as_ref().unwrap().exists());
         assert_eq!(log::read(files.log.as_ref().unwrap()).unwrap(), steps);
     }
@@ -147,7 +156,7 @@ mod tests {
         let files = ReportFiles { log, plot, tensorboard: None };
         let mut reports = Reports::open(files.clone()).unwrap();
         reports.step(&step(1));
-        let error = reports.finish().unwrap_err().to_string();
+        let error = reports.finish(false).unwrap_err().to_string();
         assert!(error.contains("gone"), "{error}");
         assert_eq!(log::read(files.log.as_ref().unwrap()).unwrap().len(), 1);
     }

@@ -123,6 +123,28 @@ fn edges_and_numbers_of_classes() {
     }
 }
 
+/// Columns of nulls without a type, as pyarrow makes them of None alone, are none; names end in
+/// capital letters, too.
+#[test]
+fn columns_without_a_type_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("set.PARQUET");
+    let schema = "message m { required binary path (UTF8); required int64 class; \
+                  optional int32 split (UNKNOWN); optional int32 box (UNKNOWN); }";
+    write(&place, schema, 1, |_, group| {
+        column!(group, ByteArrayType, &words(&["a.jpg"]), None, None);
+        column!(group, Int64Type, &[3], None, None);
+        column!(group, parquet::data_type::Int32Type, &[], Some(&[0]), None);
+        column!(group, parquet::data_type::Int32Type, &[], Some(&[0]), None);
+    });
+    let list = List::read(&place).unwrap();
+    assert_eq!((list.entries[0].bbox, list.entries[0].split.as_deref()), (None, None));
+    let schema = "message m { required binary path (UTF8); optional int32 class (UNKNOWN); }";
+    write(&place, schema, 0, |_, _| ());
+    let error = List::read(&place).unwrap_err().to_string();
+    assert!(error.contains("expected a column class"), "{error}");
+}
+
 #[test]
 fn columns_are_asked_for_by_name() {
     let folder = tempfile::tempdir().unwrap();
