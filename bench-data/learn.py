@@ -230,7 +230,7 @@ def noise(bench, photos):
     cleaned, note = bench.clean("cleaned", noisy)
     true = {line["path"]: line["class"] for line in map(json.loads, photos.open())}
     kept = [json.loads(line) for line in cleaned.open()]
-    right = sum(true[str(line["path"])] == line["class"] for line in kept)
+    right = sum(true[str(cleaned.parent / line["path"])] == line["class"] for line in kept)
     total = sum(json.loads(line)["class"] == true[json.loads(line)["path"]]
                 for line in noisy.open())
     share = right / max(1, len(kept))
