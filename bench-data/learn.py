@@ -134,11 +134,11 @@ class Bench:
                 report.unlink()
         return out, made
 
-    def clean(self, name, photos):
+    def clean(self, name, photos, *flags):
         """The cleaned list of a set, and its summary. Made once for the list."""
         out, note = self.out / f"{name}.jsonl", self.out / f"{name}.cleaning"
         words = ["clean", photos, "--out", out, "--work", self.out / f"{name}.work"]
-        words += ["--report", self.out / f"{name}.html", "--format", "json"]
+        words += ["--report", self.out / f"{name}.html", "--format", "json", *flags]
         words = [str(word) for word in words]
         known = [words, hashlib.sha256(photos.read_bytes()).hexdigest()]
         made = json.loads(note.read_text()) if note.exists() else {}
@@ -227,7 +227,7 @@ def table(bench, name, made, truths):
 def noise(bench, photos):
     """Classification on a noisy set and on the same set cleaned; what was cleaned."""
     noisy = noisy_list(photos, bench.out / "noisy.jsonl")
-    cleaned, note = bench.clean("cleaned", noisy)
+    cleaned, note = bench.clean("cleaned", noisy, "--no-boxes")
     true = {line["path"]: line["class"] for line in map(json.loads, photos.open())}
     kept = [json.loads(line) for line in cleaned.open()]
     right = sum(true[str(cleaned.parent / line["path"])] == line["class"] for line in kept)
