@@ -110,7 +110,8 @@ pub struct Usable {
 impl List {
     /// Reads a list of JSON lines `{"path": …, "class": …, "box": [x0, y0, x1, y1], "split": …}`,
     /// the last two optional; empty lines are skipped. Or a table, where the name ends in
-    /// `.parquet` ([`is_parquet`]): the columns `path`, `class`, `split` and `box`, or `x0`, `y0`, `x1` and `y1`.
+    /// `.parquet` ([`is_parquet`]): the columns `path`, `class`, `split` and `box`, or `x0`, `y0`,
+    /// `x1` and `y1`.
     ///
     /// # Errors
     /// `Index` for a file that cannot be read, `Invalid` for a line or a row that cannot be

@@ -32,7 +32,8 @@ pub fn check_finite<'a>(
     Ok(())
 }
 
-/// Refuses a file whose folder is not there, or that is a folder, before anything is trained for it.
+/// Refuses a file whose folder is not there, or that is a folder, before anything is trained for
+/// it.
 ///
 /// # Errors
 /// `Invalid`.

@@ -58,8 +58,8 @@ fn require_records(plan: &Plan, work: &Path) -> Result<()> {
 /// Refuses settings and files that cannot be, before any work.
 ///
 /// # Errors
-/// `Invalid` where a file is the list itself, both are one, or one cannot be written, and for a list
-/// in a Parquet file; `Index` for a folder that cannot be found.
+/// `Invalid` where a file is the list itself, both are one, or one cannot be written, and for a
+/// list in a Parquet file; `Index` for a folder that cannot be found.
 pub fn check_files<'a>(source: &'a Source, options: &CommitOptions) -> Result<Lines<'a>> {
     options.keep.check()?;
     let out = Named { name: "--out", path: &options.out };
@@ -97,8 +97,8 @@ fn require_lines(summary: &Summary, source: &Source) -> Result<()> {
 /// linear in the lines of the list.
 ///
 /// # Errors
-/// `Invalid` where results are missing, no photo stays, or `out` is the list itself; `Index` for files that cannot
-/// be written.
+/// `Invalid` where results are missing, no photo stays, or `out` is the list itself; `Index` for
+/// files that cannot be written.
 pub fn commit(
     plan: &Plan,
     source: &Source,
