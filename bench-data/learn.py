@@ -114,7 +114,7 @@ class Bench:
 
     def train(self, name, photos, loss, *flags, weights=None, iterations=ITERATIONS, rate=None):
         """The file of a trained network, and the seconds that it took. Made once."""
-        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.training"
+        out = self.out / f"{name}.safetensors"
         head = ["--head-dim", DIM] if weights is None else []
         rate = RATES[loss] if rate is None else rate
         mining = {"triplet": BATCH_ALL, "mined": ["--hardest", HARDEST]}.get(loss, [])
@@ -123,47 +123,39 @@ class Bench:
         words += ["--size", self.size, "--iterations", iterations, "--loss", loss, "--rate", rate]
         words += ["--triplets", TRIPLETS, "--photos", 3 * TRIPLETS, "--pool", POOL]
         words += [*mining, "--seed", self.seed, *THREADS, "--format", "json", *head, *flags]
-        words = [str(word) for word in words]
-        made = json.loads(note.read_text()) if note.exists() else {}
-        if made.get("words") != words:
-            started = time.monotonic()
-            lines = run(BIN / "ocelli-learn", *words).splitlines()
-            made = {"words": words, "seconds": time.monotonic() - started, "lines": lines}
-            note.write_text(json.dumps(made))
-            for report in self.out.glob(f"{name}.judged-*"):
-                report.unlink()
-        return out, made
+        return out, self.made_once(name, words, (photos, weights or self.weights))
 
-    def clean(self, name, photos, *flags):
-        """The cleaned list of a set, and its summary. Made once for the list."""
-        out, note = self.out / f"{name}.jsonl", self.out / f"{name}.cleaning"
-        words = ["clean", photos, "--out", out, "--work", self.out / f"{name}.work"]
-        words += ["--report", self.out / f"{name}.html", "--format", "json", *flags]
-        words = [str(word) for word in words]
-        known = [words, hashlib.sha256(photos.read_bytes()).hexdigest()]
+    def made_once(self, name, words, inputs):
+        """What ocelli-learn printed, and the seconds. Run again, and judged again, for another
+        program, other words and other bytes of the inputs."""
+        words, note = [str(word) for word in words], self.out / f"{name}.training"
+        hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in inputs]
+        program = hashlib.sha256((BIN / "ocelli-learn").read_bytes()).hexdigest()
+        known = [program, words, hashes]
         made = json.loads(note.read_text()) if note.exists() else {}
         if made.get("known") != known:
             started = time.monotonic()
             lines = run(BIN / "ocelli-learn", *words).splitlines()
             made = {"known": known, "seconds": time.monotonic() - started, "lines": lines}
             note.write_text(json.dumps(made))
-        return out, made
+            for report in self.out.glob(f"{name}.judged-*"):
+                report.unlink()
+        return made
+
+    def clean(self, name, photos, *flags):
+        """The cleaned list of a set, and what was printed. Made once."""
+        out = self.out / f"{name}.jsonl"
+        words = ["clean", photos, "--out", out, "--work", self.out / f"{name}.work"]
+        words += ["--report", self.out / f"{name}.html", "--format", "json", *flags]
+        return out, self.made_once(name, words, (photos,))
 
     def proposals(self, name, boxes, weights):
         """A network whose regions are proposed, trained on the boxes of a list, and the share of
         boxes that are found. Made once."""
-        out, note = self.out / f"{name}.safetensors", self.out / f"{name}.training"
+        out = self.out / f"{name}.safetensors"
         words = ["proposals", boxes, "--weights", weights, "--out", out, "--count", PROPOSALS]
         words += ["--size", self.size, "--iterations", 200, "--threads", 2, "--format", "json"]
-        words = [str(word) for word in words]
-        made = json.loads(note.read_text()) if note.exists() else {}
-        if made.get("words") != words:
-            lines = run(BIN / "ocelli-learn", *words).splitlines()
-            made = {"words": words, "lines": lines}
-            note.write_text(json.dumps(made))
-            for report in self.out.glob(f"{name}.judged-*"):
-                report.unlink()
-        return out, json.loads(made["lines"][-1])
+        return out, json.loads(self.made_once(name, words, (boxes, weights))["lines"][-1])
 
     def judge(self, truth, weights, *flags, extra=(), setup=None, kind="plain"):
         """The report of a network on a data set. Made once for the network."""

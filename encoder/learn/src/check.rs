@@ -77,7 +77,7 @@ pub fn check(list: &List, size_px: u32) -> Report {
     let mut counts = vec![0usize; list.classes.len()];
     let (mut sizes, mut seen) = (Vec::new(), BTreeMap::new());
     for entry in &list.entries {
-        *report.splits.entry(entry.split.clone().unwrap_or(TRAIN.to_owned())).or_default() += 1;
+        *report.splits.entry(entry.split().to_owned()).or_default() += 1;
         if let Some(count) = counts.get_mut(entry.class as usize) {
             *count += 1;
         }

@@ -15,14 +15,14 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ocelli_index::Pooling;
 use ocelli_network::set_torch_threads;
-use ocelli_service::observe::{self, TracesConfig};
-use ocelli_service::role::{LogConfig, LogFormat, main_exit, print};
+use ocelli_service::role::{main_exit, print};
 
 use crate::augment::Augment;
 use crate::clean::CleanArgs;
 use crate::files::{self, LIST, Named};
 use crate::format::Format;
 use crate::list::List;
+use crate::logs;
 use crate::loss::LossKind;
 use crate::recipe::Recipe;
 use crate::report::Reports;
@@ -221,8 +221,7 @@ fn with_steady_memory() -> Result<()> {
 impl TrainArgs {
     fn run(self) -> Result<()> {
         with_steady_memory()?;
-        let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
-        observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
+        logs::init()?;
         let threads = usize::from(self.threads);
         if self.photos_at_once > self.threads {
             bail!(

@@ -12,6 +12,7 @@
 //! | [`clean`] | leaves photos out that show something else, and finds boxes |
 //! | [`mod@augment`] | how photos are changed: crops, mirrors, light |
 //! | [`photos`] | photos to pictures: boxes, sizes |
+//! | [`turn`] | places in stored and in upright photos |
 //! | [`mod@ahead`] | pictures that are made while the network runs |
 //! | [`loss`] | losses and their gradients: triplets, classes, rankings |
 //! | [`mining`] | hard triplets of a pool of descriptors |
@@ -66,6 +67,7 @@ pub mod files;
 pub mod format;
 pub mod head;
 pub mod list;
+mod logs;
 pub mod loss;
 pub mod mining;
 pub mod passes;
@@ -77,6 +79,7 @@ pub mod report;
 pub mod sgd;
 pub mod team;
 pub mod train;
+pub mod turn;
 pub mod validation;
 pub mod written;
 

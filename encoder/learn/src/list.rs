@@ -58,6 +58,14 @@ pub struct Entry {
     pub split: Option<String>,
 }
 
+impl Entry {
+    /// The split that the photo is in: [`TRAIN`] where the list does not say.
+    #[must_use]
+    pub fn split(&self) -> &str {
+        self.split.as_deref().unwrap_or(TRAIN)
+    }
+}
+
 /// A training set.
 #[derive(Clone, Debug)]
 pub struct List {
@@ -169,7 +177,7 @@ impl List {
     /// are in [`TRAIN`].
     #[must_use]
     pub fn usable(&self, split: &str) -> Usable {
-        let in_split = |entry: &Entry| entry.split.as_deref().unwrap_or(TRAIN) == split;
+        let in_split = |entry: &Entry| entry.split() == split;
         let mut counts = vec![0usize; self.classes.len()];
         for entry in self.entries.iter().filter(|entry| in_split(entry)) {
             if let Some(count) = counts.get_mut(entry.class as usize) {

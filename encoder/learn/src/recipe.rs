@@ -179,8 +179,7 @@ impl Recipe {
     /// Learning rate of an iteration, from 0.
     #[must_use]
     pub fn rate_at(&self, iteration: u64) -> f64 {
-        let steps = iteration.checked_div(self.decay_every).unwrap_or(0);
-        self.rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
+        decayed(self.rate, self.decay_every, iteration)
     }
 
     /// Hash of everything that decides the result: `copies` of the network, too, since gradients
@@ -192,6 +191,13 @@ impl Recipe {
         hasher.update(said.as_bytes());
         hasher.finish()
     }
+}
+
+/// A learning rate in an iteration, from 0: it is divided by 10 every `decay_every` iterations, or
+/// never where that is 0.
+pub(crate) fn decayed(rate: f64, decay_every: u64, iteration: u64) -> f64 {
+    let steps = iteration.checked_div(decay_every).unwrap_or(0);
+    rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
 }
 
 /// Refuses whole numbers that are 0 or above the most: name, value, most.

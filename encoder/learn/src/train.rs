@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::Hash;
 use ocelli_network::Trainable;
 use ocelli_network::tch::Tensor;
 use rand::RngExt;
@@ -14,6 +15,7 @@ use crate::batch;
 use crate::checkpoint::{self, Best, Progress};
 use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result};
+use crate::files::check_target;
 use crate::head;
 use crate::list::{List, TRAIN, VAL};
 use crate::loss::{Classifier, Loss, LossKind, Triplet, batch_loss, ranking_loss, triplet_loss};
@@ -24,7 +26,7 @@ use crate::recipe::Recipe;
 use crate::sgd::Sgd;
 use crate::team::{Share, Team};
 use crate::validation::mean_average_precision;
-use crate::written::{arrays, check_finite, check_folder, write_weights};
+use crate::written::{arrays, check_finite, write_weights};
 
 /// The state that survives a crash: a file, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,20 @@ pub struct Checkpoints {
     pub path: PathBuf,
     /// Iterations between two writes, at least 1.
     pub every: u64,
+}
+
+impl Checkpoints {
+    /// Writes the state after an iteration, where it is time.
+    ///
+    /// # Errors
+    /// `NotFinite` for weights that are no numbers: the last checkpoint stays; `Index`; `Torch`.
+    pub(crate) fn keep(&self, recipe: Hash, progress: &Progress, sgd: &Sgd) -> Result<()> {
+        if !progress.iteration.is_multiple_of(self.every.max(1)) {
+            return Ok(());
+        }
+        check_finite(sgd.tensors(), progress.iteration)?;
+        checkpoint::write(&self.path, recipe, progress, sgd)
+    }
 }
 
 /// One iteration, as it is reported.
@@ -108,7 +124,7 @@ pub fn train(
     out: &Path,
     report: &mut dyn FnMut(&Step),
 ) -> Result<Summary> {
-    check_folder(out)?;
+    check_target(&out.display().to_string(), out)?;
     let (hash, dim) = (recipe.hash(list, network, copies.len()), network.dim());
     let dim = if recipe.head_dim > 0 { recipe.head_dim } else { dim };
     let team = Team::new(network, copies, recipe.size_px, threads);
@@ -126,11 +142,8 @@ pub fn train(
         let mut step = training.iterate(&mut progress, &mut sgd)?;
         training.validate(&mut progress, &mut step)?;
         report(&step);
-        if let Some(Checkpoints { path, every }) = checkpoints
-            && progress.iteration.is_multiple_of((*every).max(1))
-        {
-            check_finite(sgd.tensors(), progress.iteration)?;
-            checkpoint::write(path, hash, &progress, &sgd)?;
+        if let Some(checkpoints) = checkpoints {
+            checkpoints.keep(hash, &progress, &sgd)?;
         }
     }
     if training.summary.iterations > 0 && !training.ran {

@@ -10,7 +10,6 @@ use ocelli_weights::write::safetensors_bytes;
 
 use crate::checkpoint::array;
 use crate::error::{Error, Result};
-use crate::files::check_target;
 use crate::list::List;
 use crate::recipe::Recipe;
 
@@ -30,15 +29,6 @@ pub fn check_finite<'a>(
         }
     }
     Ok(())
-}
-
-/// Refuses a file whose folder is not there, or that is a folder, before anything is trained for
-/// it.
-///
-/// # Errors
-/// `Invalid`.
-pub fn check_folder(out: &Path) -> Result<()> {
-    check_target(&out.display().to_string(), out)
 }
 
 /// Tensors as a file has them.

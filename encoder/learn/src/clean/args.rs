@@ -8,8 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use ocelli_index::task_number;
-use ocelli_service::observe::{self, TracesConfig};
-use ocelli_service::role::{LogConfig, LogFormat, print};
+use ocelli_service::role::print;
 
 use crate::clean::commit::{CommitOptions, check_files, commit};
 use crate::clean::plan::Plan;
@@ -17,6 +16,7 @@ use crate::clean::report::ReportOptions;
 use crate::clean::settings::{Components, KeepSettings, MatchSettings};
 use crate::clean::source::Source;
 use crate::format::Format;
+use crate::logs;
 
 const EXAMPLES: &str = "\
 A list in one process; the same command after a kill goes on:
@@ -182,8 +182,7 @@ impl CleanArgs {
     /// Settings that cannot be, lists and files that cannot be read or written. Photos that cannot
     /// be read are none: they are counted.
     pub fn run(self) -> Result<()> {
-        let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
-        observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
+        logs::init()?;
         match self.step {
             Some(Step::Plan(args)) => args.run(),
             Some(Step::Task(args)) => args.run(),

@@ -15,8 +15,8 @@ use crate::clean::pairs::chosen;
 use crate::clean::parallel;
 use crate::clean::record::{Pair, Photo, Record, Seen};
 use crate::clean::settings::MatchSettings;
-use crate::clean::turn::{Edges, Turn, turned};
 use crate::list::Entry;
+use crate::turn::{Edges, Turn, turned};
 
 /// The decoded photo of an entry, and the hash of its bytes.
 ///

@@ -14,7 +14,7 @@ use crate::clean::summary::Summary;
 use crate::clean::verdict::{Fate, judge};
 use crate::error::{Error, Result};
 use crate::files::{self, LIST, Named};
-use crate::list::{TRAIN, is_parquet};
+use crate::list::is_parquet;
 
 /// Settings of a commit, and its files.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +111,7 @@ pub fn commit(
     // Photos of other splits are copied; of the others only those that a class keeps.
     let mut written: Vec<Option<String>> = Vec::new();
     for entry in &source.list.entries {
-        let split = entry.split.as_deref().unwrap_or(TRAIN);
+        let split = entry.split();
         let is_cleaned = plan.splits.iter().any(|cleaned| cleaned == split);
         let line = (!is_cleaned).then(|| lines.line(entry, entry.bbox)).transpose()?;
         written.push(line);

@@ -14,7 +14,6 @@
 //! | [`settings`] | everything that decides a result |
 //! | [`source`] | a list and the names in it |
 //! | [`pairs`] | which photos of a class are compared |
-//! | [`turn`] | places in an upright picture to places in stored pixels, and back |
 //! | [`parallel`] | one function on several threads |
 //! | [`record`] | the result of a class, and its file |
 //! | [`mod@class`] | photos of a class to its record |
@@ -44,7 +43,6 @@ pub mod report;
 pub mod settings;
 pub mod source;
 pub mod summary;
-pub mod turn;
 pub mod verdict;
 
 #[cfg(test)]

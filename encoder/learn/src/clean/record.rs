@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::clean::diffusion::Edge;
 use crate::clean::settings::MatchSettings;
 use crate::clean::source::Source;
-use crate::clean::turn::Edges;
 use crate::error::{Error, Result};
 use crate::list::Entry;
+use crate::turn::Edges;
 
 /// Version of the records. A later one does not know the earlier ones, and makes them again.
 const VERSION: u32 = 2;

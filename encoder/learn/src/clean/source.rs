@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ocelli_index::Error as IndexError;
 
 use crate::error::Result;
-use crate::list::{Entry, List, TRAIN};
+use crate::list::{Entry, List};
 
 /// A list that is cleaned.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Source {
     pub fn classes(&self, splits: &[String]) -> Vec<Class<'_>> {
         let mut of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (place, entry) in self.list.entries.iter().enumerate() {
-            let split = entry.split.as_deref().unwrap_or(TRAIN);
+            let split = entry.split();
             if splits.iter().any(|wanted| wanted == split) {
                 of_class.entry(entry.class).or_default().push(place);
             }

@@ -10,8 +10,8 @@ use crate::clean::diffusion::{Edge, diffuse};
 use crate::clean::graph::components;
 use crate::clean::record::{Photo, Record, Seen};
 use crate::clean::settings::{Components, KeepSettings};
-use crate::clean::turn::Edges;
 use crate::list::Entry;
+use crate::turn::Edges;
 
 /// Shortest side in stored pixels of a box that is written; of a smaller one the photo stays whole.
 const MIN_BOX_PX: f64 = 32.0;

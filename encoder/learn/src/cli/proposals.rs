@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use ocelli_index::Pooling;
 use ocelli_network::set_torch_threads;
-use ocelli_service::observe::{self, TracesConfig};
-use ocelli_service::role::{LogConfig, LogFormat, print};
+use ocelli_service::role::print;
 
 use super::Format;
 use super::network::NetworkArgs;
 use crate::files::{self, LIST, Named};
 use crate::list::List;
+use crate::logs;
 use crate::proposals::{ProposalRecipe, ProposalStep, ProposalSummary, train_proposals};
 use crate::train::Checkpoints;
 
@@ -74,8 +74,7 @@ pub(super) struct ProposalsArgs {
 
 impl ProposalsArgs {
     pub(super) fn run(self) -> Result<()> {
-        let logs = LogConfig { filter: "info".to_owned(), format: LogFormat::Text };
-        observe::init("ocelli-learn", &logs, &TracesConfig::default())?;
+        logs::init()?;
         let checkpoint = Named::flag("--checkpoint", self.checkpoint.as_ref());
         let written = [Some(Named { name: "--out", path: &self.out }), checkpoint];
         files::check(

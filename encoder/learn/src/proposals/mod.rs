@@ -23,12 +23,13 @@ use crate::batch;
 use crate::checkpoint;
 use crate::draws::{Purpose, rng};
 use crate::error::{Error, Result, Torch};
+use crate::files::check_target;
 use crate::list::{List, TRAIN, VAL};
 use crate::photos::Photos;
-use crate::recipe::{ranges, within};
+use crate::recipe::{decayed, ranges, within};
 use crate::sgd::Sgd;
 use crate::train::Checkpoints;
-use crate::written::{arrays, check_finite, check_folder, write_file};
+use crate::written::{arrays, check_finite, write_file};
 
 use boxed::boxed;
 use targets::Targets;
@@ -141,11 +142,6 @@ impl ProposalRecipe {
         ])
     }
 
-    fn rate_at(&self, iteration: u64) -> f64 {
-        let steps = iteration.checked_div(self.decay_every).unwrap_or(0);
-        self.rate * 0.1f64.powi(i32::try_from(steps).unwrap_or(i32::MAX))
-    }
-
     fn hash(&self, list: &List, network: &Trainable) -> Hash {
         let mut hasher = Hasher::new();
         // How many are pooled in the end decides nothing of the training.
@@ -189,7 +185,7 @@ pub fn train_proposals(
     report: &mut dyn FnMut(&ProposalStep),
 ) -> Result<ProposalSummary> {
     recipe.check()?;
-    check_folder(out)?;
+    check_target(&out.display().to_string(), out)?;
     let items = with_box(list, TRAIN);
     if items.is_empty() {
         return Err(Error::invalid("the list: expected photos with a box to train on, found none"));
@@ -213,15 +209,12 @@ pub fn train_proposals(
         let step = run.iterate(&mut photos, &drawn)?;
         summary.failed_photos += drawn.len() - step.photos;
         ran |= step.photos > 0;
-        sgd.step(recipe.rate_at(progress.iteration))?;
+        sgd.step(decayed(recipe.rate, recipe.decay_every, progress.iteration))?;
         progress.iteration += 1;
         summary.iterations += 1;
         report(&step);
-        if let Some(Checkpoints { path, every }) = checkpoints
-            && progress.iteration.is_multiple_of((*every).max(1))
-        {
-            check_finite(sgd.tensors(), progress.iteration)?;
-            checkpoint::write(path, hash, &progress, &sgd)?;
+        if let Some(checkpoints) = checkpoints {
+            checkpoints.keep(hash, &progress, &sgd)?;
         }
     }
     if summary.iterations > 0 && !ran {
@@ -244,9 +237,7 @@ pub fn train_proposals(
 /// Places of the photos of a split that have a box. Photos without a split are in [`TRAIN`].
 fn with_box(list: &List, split: &str) -> Vec<usize> {
     let entries = list.entries.iter().enumerate();
-    let chosen = entries.filter(|(_, entry)| {
-        entry.bbox.is_some() && entry.split.as_deref().unwrap_or(TRAIN) == split
-    });
+    let chosen = entries.filter(|(_, entry)| entry.bbox.is_some() && entry.split() == split);
     chosen.map(|(at, _)| at).collect()
 }
 
