@@ -61,8 +61,8 @@ pub fn triplet_loss(
 
 /// The loss of every triplet among descriptors (n, `dim`) with their classes, as a mean over those
 /// that have one, and its gradient (Hermans, Beyer, Leibe: "In Defense of the Triplet Loss for
-/// Person Re-Identification", 2017: batch all, of those above 0). Memory: two matrices of n × n;
-/// n³ comparisons.
+/// Person Re-Identification", 2017: batch all, of those above 0). Memory: n × n numbers; n³
+/// comparisons.
 ///
 /// # Errors
 /// `Invalid` for descriptors that are no rows of `dim`.
@@ -79,13 +79,13 @@ pub fn batch_loss(descriptors: &[f64], dim: usize, labels: &[u32], margin: f64) 
     let (mut sum, mut terms, mut active) = (0.0, 0, 0usize);
     // Of each pair how often its distance counts, as that of a positive less that of a negative.
     let mut counts = vec![0i64; n * n];
-    for ((&row, label), counts) in rows.iter().zip(labels).zip(counts.chunks_exact_mut(n.max(1))) {
+    let queries = rows.iter().zip(labels).zip(counts.chunks_exact_mut(n.max(1)));
+    for (query, ((&row, label), counts)) in queries.enumerate() {
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());
-        for (at, (&other, of_other)) in rows.iter().zip(labels).enumerate() {
-            match (of_other == label, std::ptr::eq(row, other)) {
-                (true, true) => {}
-                (true, false) => positives.push((at, apart(row, other), 0i64)),
-                (false, _) => negatives.push((at, apart(row, other), 0i64)),
+        for (at, (other, of_other)) in rows.iter().zip(labels).enumerate() {
+            let of_kind = if of_other == label { &mut positives } else { &mut negatives };
+            if at != query {
+                of_kind.push((at, apart(row, other), 0i64));
             }
         }
         terms += positives.len() * negatives.len();
@@ -106,8 +106,7 @@ pub fn batch_loss(descriptors: &[f64], dim: usize, labels: &[u32], margin: f64) 
     }
     let each = 1.0 / active.max(1) as f64;
     let mut gradient = vec![0.0; descriptors.len()];
-    for (at, &row) in rows.iter().enumerate() {
-        let to = gradient.chunks_exact_mut(dim).nth(at).unwrap_or_default();
+    for (at, (&row, to)) in rows.iter().zip(gradient.chunks_exact_mut(dim)).enumerate() {
         for (other, &of_other) in rows.iter().enumerate() {
             let pair = |a: usize, b: usize| counts.get(a * n + b).copied().unwrap_or(0);
             // ½ ‖a − b‖² has the gradient a − b, with a as the query and with b.
